@@ -12,46 +12,26 @@ directory, and the state of Hydra if it is in use.
 """
 
 import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from omegaconf import DictConfig
 
 from fibrolab import keys
 from fibrolab.config import composed
 from fibrolab.config import run as perform
-from fibrolab.runs import TrainedRun, open_run
+from fibrolab.runs import TrainedRun
+from fibrolab.runs import open_run as open_run
 from fibrolab.runs.inline_page import Page
 
 if TYPE_CHECKING:
     from fibrolab.explanation.maps import Maps
-
-__all__ = [
-    "Answers",
-    "Audit",
-    "Comparison",
-    "Markers",
-    "Monitored",
-    "StudyResults",
-    "audit",
-    "compare",
-    "evaluate",
-    "explain",
-    "export",
-    "markers",
-    "monitor",
-    "open_run",
-    "plan",
-    "predict",
-    "register",
-    "serve",
-    "stack",
-    "study",
-    "sync",
-    "train",
-]
 
 
 @dataclass(frozen=True)
@@ -226,6 +206,14 @@ class StudyResults:
         return results.read(self.folder)
 
 
+@contextmanager
+def _done(command: str, overrides: Sequence[str]) -> Iterator[tuple[Any, DictConfig]]:
+    """Run a command, and yield its result and its settings, whose references Hydra still resolves."""
+    with composed(command, overrides) as config:
+        job = import_module(f"fibrolab.{command}").imported(config)
+        yield perform(job, config), config
+
+
 def train(*overrides: str) -> TrainedRun:
     """Train, evaluate and track one model, like `fibrolab train OVERRIDES`.
 
@@ -253,12 +241,8 @@ def evaluate(*overrides: str) -> TrainedRun:
     Raises:
         FibrolabError: The settings, the run or the data have a fault.
     """
-    with composed("evaluate", overrides) as config:
-        from fibrolab.evaluate import imported
-
-        return open_run(
-            perform(imported(config), config), config.tracking.uri, artifacts=config.tracking.artifacts
-        )
+    with _done("evaluate", overrides) as (run_id, config):
+        return open_run(run_id, config.tracking.uri, artifacts=config.tracking.artifacts)
 
 
 def explain(*overrides: str) -> "Maps":
@@ -270,11 +254,9 @@ def explain(*overrides: str) -> "Maps":
     Raises:
         FibrolabError: The settings, the run or the input have a fault.
     """
-    with composed("explain", overrides) as config:
-        from fibrolab.explain import imported
+    with _done("explain", overrides) as (done, config):
         from fibrolab.explanation import maps
 
-        done = perform(imported(config), config)
         if config.input is not None:
             return maps.read(Path(done))
         place = config.tracking
@@ -288,10 +270,8 @@ def predict(*overrides: str) -> Answers:
         FibrolabError: The settings, the run or the input have a fault, or some samples have no answer; those
             of the others are then in `folder`.
     """
-    with composed("predict", overrides) as config:
-        from fibrolab.predict import imported
-
-        return Answers(Path(perform(imported(config), config)))
+    with _done("predict", overrides) as (folder, _):
+        return Answers(Path(folder))
 
 
 def monitor(*overrides: str) -> Monitored:
@@ -300,10 +280,8 @@ def monitor(*overrides: str) -> Monitored:
     Raises:
         FibrolabError: The settings, the run, the answers or the labels have a fault.
     """
-    with composed("monitor", overrides) as config:
-        from fibrolab.monitor import imported
-
-        return Monitored(Path(perform(imported(config), config)))
+    with _done("monitor", overrides) as (folder, _):
+        return Monitored(Path(folder))
 
 
 def export(*overrides: str) -> str:
@@ -315,10 +293,8 @@ def export(*overrides: str) -> str:
     Raises:
         FibrolabError: The settings or the run have a fault, or the artifact does not answer as the run.
     """
-    with composed("export", overrides) as config:
-        from fibrolab.export import imported
-
-        return str(perform(imported(config), config))
+    with _done("export", overrides) as (artifact, _):
+        return str(artifact)
 
 
 def register(*overrides: str) -> str:
@@ -330,10 +306,8 @@ def register(*overrides: str) -> str:
     Raises:
         FibrolabError: The settings or the run have a fault, or the run has no exported model.
     """
-    with composed("register", overrides) as config:
-        from fibrolab.register import imported
-
-        return str(perform(imported(config), config))
+    with _done("register", overrides) as (address, _):
+        return str(address)
 
 
 def serve(*overrides: str) -> None:
@@ -342,10 +316,8 @@ def serve(*overrides: str) -> None:
     Raises:
         FibrolabError: The settings or the run have a fault, or the server cannot answer at its address.
     """
-    with composed("serve", overrides) as config:
-        from fibrolab.serve import imported
-
-        perform(imported(config), config)
+    with _done("serve", overrides):
+        pass
 
 
 def stack(*overrides: str) -> TrainedRun:
@@ -354,10 +326,8 @@ def stack(*overrides: str) -> TrainedRun:
     Raises:
         FibrolabError: The settings or the runs have a fault.
     """
-    with composed("stack", overrides) as config:
-        from fibrolab.analyses.stacking import run as job
-
-        return open_run(perform(job, config), config.tracking.uri)
+    with _done("stack", overrides) as (run_id, config):
+        return open_run(run_id, config.tracking.uri)
 
 
 def compare(*overrides: str) -> Comparison:
@@ -366,12 +336,10 @@ def compare(*overrides: str) -> Comparison:
     Raises:
         FibrolabError: The settings or the runs have a fault.
     """
-    with composed("compare", overrides) as config:
-        from fibrolab.analyses.comparing import run as job
+    with _done("compare", overrides) as (run_id, config):
         from fibrolab.tracking import finished
 
-        done = perform(job, config)
-        return Comparison(done, finished(config.tracking.uri, done))
+        return Comparison(run_id, finished(config.tracking.uri, run_id))
 
 
 def markers(*overrides: str) -> Markers:
@@ -380,12 +348,10 @@ def markers(*overrides: str) -> Markers:
     Raises:
         FibrolabError: The settings or the data have a fault.
     """
-    with composed("markers", overrides) as config:
-        from fibrolab.analyses.scoring_markers import run as job
+    with _done("markers", overrides) as (run_id, config):
         from fibrolab.tracking import finished
 
-        done = perform(job, config)
-        return Markers(done, finished(config.tracking.uri, done))
+        return Markers(run_id, finished(config.tracking.uri, run_id))
 
 
 def audit(*overrides: str) -> Audit:
@@ -395,10 +361,7 @@ def audit(*overrides: str) -> Audit:
         FibrolabError: The settings or the data have a fault, or the verdict is `fail` with
             `audit.strict=true`.
     """
-    with composed("audit", overrides) as config:
-        from fibrolab.auditing import run as job
-
-        perform(job, config)
+    with _done("audit", overrides) as (_, config):
         return Audit(Path(config.folder).absolute())
 
 
@@ -411,10 +374,8 @@ def plan(*overrides: str) -> pd.DataFrame:
     Raises:
         ConfigError: Settings are out of range or contradict each other.
     """
-    with composed("plan", overrides) as config:
-        from fibrolab.analyses.planning import run as job
-
-        return pd.DataFrame(perform(job, config))
+    with _done("plan", overrides) as (requirements, _):
+        return pd.DataFrame(requirements)
 
 
 def study(*overrides: str) -> StudyResults:
@@ -442,7 +403,5 @@ def sync(*overrides: str) -> list[str]:
     Raises:
         StorageError: The server is still away, or refuses something.
     """
-    with composed("sync", overrides) as config:
-        from fibrolab.syncing import run as job
-
-        return perform(job, config)
+    with _done("sync", overrides) as (sent, _):
+        return list(sent)

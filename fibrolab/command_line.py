@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from fibrolab.credentials import to_environment
+from fibrolab.storage import parse_yaml
 
 NO_CHOICE = "GROUP=null leaves out a required group; name one of its choices, see --help"
 SEVERAL = 3  # settings with the same last part that a sentence names
@@ -198,13 +198,12 @@ def _did_you_mean(given: str, known: list[str]) -> str:
 
 def _settings(conf: Path) -> list[str]:
     """Return the names of all groups and settings, for suggestions; slow, so only called after an error."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, if libyaml is installed
     names = [path.relative_to(conf).as_posix() for path in conf.rglob("*") if path.is_dir()]
     for path in conf.rglob("*.yaml"):
         group = path.relative_to(conf).parent.as_posix().replace("/", ".")
         if group.split(".")[0] in ("experiment", "debug", "sweep"):
             continue
-        content = yaml.load(path.read_text(), loader)
+        content = parse_yaml(path.read_text())
         if isinstance(content, dict):
             prefix = "" if group == "." else f"{group}."
             names += flat({str(key): value for key, value in content.items() if key != "defaults"}, prefix)

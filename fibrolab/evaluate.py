@@ -29,10 +29,5 @@ def imported(config: DictConfig) -> Job:
     return run
 
 
-def main() -> None:
-    """Run `python -m fibrolab.evaluate`."""
-    command("evaluate", imported)
-
-
 if __name__ == "__main__":
-    main()
+    command("evaluate", imported)

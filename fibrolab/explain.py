@@ -44,10 +44,5 @@ def _mask_faults(config: DictConfig) -> list[str]:
     return faults
 
 
-def main() -> None:
-    """Run `python -m fibrolab.explain`."""
-    command("explain", imported)
-
-
 if __name__ == "__main__":
-    main()
+    command("explain", imported)

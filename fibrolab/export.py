@@ -32,10 +32,5 @@ def imported(config: DictConfig) -> Job:
     return export
 
 
-def main() -> None:
-    """Run `python -m fibrolab.export`."""
-    command("export", imported)
-
-
 if __name__ == "__main__":
-    main()
+    command("export", imported)

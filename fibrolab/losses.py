@@ -1,7 +1,6 @@
 """Losses by name; each defines the loss per sample, the last layer of the head, and its probabilities."""
 
 import inspect
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fibrolab.allowed import BELOW_1, FROM_0, POSITIVE
 from fibrolab.choices import refuse, unknown
 from fibrolab.errors import ConfigError
 from fibrolab.targets import imported
@@ -101,7 +101,7 @@ class CrossEntropy(Loss):
         self, num_classes: int, weight: Tensor | None = None, *, label_smoothing: float = 0.0
     ) -> None:
         super().__init__(num_classes, weight)
-        if not (_is_number(label_smoothing) and 0 <= label_smoothing < 1):
+        if not BELOW_1.holds(label_smoothing):
             raise ConfigError(
                 f"loss.label_smoothing: {label_smoothing} is not a proportion. "
                 "Give a number from 0 to below 1."
@@ -121,7 +121,7 @@ class Focal(Loss):
 
     def __init__(self, num_classes: int, weight: Tensor | None = None, *, gamma: float = 2.0) -> None:
         super().__init__(num_classes, weight)
-        if not (_is_number(gamma) and gamma >= 0):
+        if not FROM_0.holds(gamma):
             raise ConfigError(f"loss.gamma: {gamma} is not a valid exponent. Give 0 or more, such as 2.")
         self.gamma = gamma
 
@@ -147,7 +147,7 @@ class SoftOrdinal(Loss):
 
     def __init__(self, num_classes: int, weight: Tensor | None = None, *, sharpness: float = 2.0) -> None:
         super().__init__(num_classes, weight)
-        if not (_is_number(sharpness) and sharpness > 0):
+        if not POSITIVE.holds(sharpness):
             raise ConfigError(
                 f"loss.sharpness: {sharpness} is not a rate of decrease. Give a number above 0, such as 2."
             )
@@ -359,7 +359,3 @@ def _threshold_losses(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the binary cross-entropy of each threshold, (B, K - 1); the target is y > k."""
     above = labels[:, None] > torch.arange(logits.shape[1], device=labels.device)
     return F.binary_cross_entropy_with_logits(logits, above.float(), reduction="none")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)

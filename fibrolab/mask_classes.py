@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fibrolab.allowed import whole
 from fibrolab.choices import refuse
 
 BACKGROUND = "background"
@@ -93,7 +94,7 @@ def _faults(levels: Mapping[str, Sequence[Any]], ignore: int | None) -> Iterator
         if not given:
             yield f"task.levels.{name} is empty: give the grey levels of this class, such as [1]."
         for level in given:
-            if not (isinstance(level, int) and not isinstance(level, bool) and 0 <= level <= 255):
+            if not whole(0, 255).holds(level):
                 yield f"task.levels.{name}: {level} is no grey level; give whole numbers from 0 to 255."
             elif level in owner:
                 yield f"task.levels.{name}: the level {level} already belongs to {owner[level]}."

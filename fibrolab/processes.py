@@ -74,11 +74,12 @@ def has_ended(process: Process) -> bool:
     if process.host != here.host:
         return False
     if (process.namespace, process.boot) == (here.namespace, here.boot):
-        return not _exists(process.pid) or process.started != _started(process.pid)
+        return not exists(process.pid) or process.started != _started(process.pid)
     return process.boot != here.boot and process.namespace == here.namespace == INITIAL  # booted since
 
 
-def _exists(pid: str) -> bool:
+def exists(pid: str) -> bool:
+    """Return whether a process of this machine exists."""
     try:
         os.kill(int(pid), 0)
     except (ProcessLookupError, OverflowError):

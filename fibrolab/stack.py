@@ -1,21 +1,9 @@
 """Combine finished runs with clinical values: `python -m fibrolab.stack runs=[ID,ID] columns=[lsm_kpa]`."""
 
-from omegaconf import DictConfig
+from fibrolab.config import command
+from fibrolab.late_import import late
 
-from fibrolab.config import Job, command
-
-
-def imported(_: DictConfig) -> Job:
-    """Import and return the function that stacks runs."""
-    from fibrolab.analyses.stacking import run
-
-    return run
-
-
-def main() -> None:
-    """Run `python -m fibrolab.stack`."""
-    command("stack", imported)
-
+imported = late("fibrolab.analyses.stacking.run")
 
 if __name__ == "__main__":
-    main()
+    command("stack", imported)

@@ -5,8 +5,8 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -43,10 +43,8 @@ def make_folder(folder: Path) -> Path:
     Raises:
         StorageError: The disk is full, the folder above cannot be written, or a file is in the way.
     """
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as fault:
-        raise StorageError(unwritable(folder, fault)) from fault
     return folder
 
 
@@ -134,6 +132,15 @@ def put_all(files: Mapping[Path, Content]) -> None:
         for draft in drafts.values():
             with suppress(OSError):  # if the folder is missing, there is no draft either
                 draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path, faults: type[Exception] | tuple[type[Exception], ...] = OSError) -> Iterator[None]:
+    """Raise the faults of writing a file or folder as a `StorageError` that names it."""
+    try:
+        yield
+    except faults as fault:
+        raise StorageError(unwritable(path, fault)) from fault
 
 
 def unwritable(path: Path, fault: BaseException) -> str:

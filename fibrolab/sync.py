@@ -1,21 +1,9 @@
 """Send what runs could not send to a tracking server that was away: `python -m fibrolab.sync`."""
 
-from omegaconf import DictConfig
+from fibrolab.config import command
+from fibrolab.late_import import late
 
-from fibrolab.config import Job, command
-
-
-def imported(_: DictConfig) -> Job:
-    """Import and return the function that sends."""
-    from fibrolab.syncing import run
-
-    return run
-
-
-def main() -> None:
-    """Run `python -m fibrolab.sync`."""
-    command("sync", imported)
-
+imported = late("fibrolab.syncing.run")
 
 if __name__ == "__main__":
-    main()
+    command("sync", imported)

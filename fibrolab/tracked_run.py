@@ -192,7 +192,7 @@ class TrackedRun:
 
     def fetch(self) -> None:
         """Download the run's files unless they are here; ConfigError if they are missing."""
-        if not self.is_local and not _holds_files(self.folder):
+        if not self.is_local and not any(self.folder.glob("*")):
             self._client.download_artifacts(self.id, "", str(self.folder))
         elif not self.folder.is_dir():
             raise ConfigError(f"The files of run {self.id} are missing from {self.folder}: restore them.")
@@ -310,10 +310,6 @@ def all_experiments(client: MlflowClient, view: int = ViewType.ACTIVE_ONLY) -> l
 def all_runs(client: MlflowClient, experiments: Sequence[str], wanted: str, **named: Any) -> list[Run]:
     """Return all runs of experiments that a filter finds; MLflow gives them in pages of 1,000."""
     return _all_pages(lambda page: client.search_runs(list(experiments), wanted, page_token=page, **named))
-
-
-def _holds_files(folder: Path) -> bool:
-    return folder.is_dir() and any(folder.iterdir())
 
 
 def _log_data(client: MlflowClient, run_id: str, data: list[DatasetInput]) -> None:

@@ -437,10 +437,7 @@ def runs_not_finished(uri: str, experiment: str) -> list[Run]:
     Raises:
         ConfigError: There is no such database.
     """
-    with as_storage_error(uri):
-        client = _client(uri)
-        found = client.get_experiment_by_name(str(experiment))
-        return all_runs(client, [found.experiment_id], "attributes.status != 'FINISHED'") if found else []
+    return _found(uri, experiment, "attributes.status != 'FINISHED'")
 
 
 def tagged(uri: str, experiment: str, tag: str, value: str) -> list[str]:
@@ -454,11 +451,15 @@ def tagged(uri: str, experiment: str, tag: str, value: str) -> list[str]:
     place = sqlite_file(uri)
     if place and not place.is_file():
         return []
+    return [run.info.run_id for run in _found(uri, experiment, f"tags.`{tag}` = '{value}'")]
+
+
+def _found(uri: str, experiment: str, wanted: str) -> list[Run]:
+    """Return the runs of an experiment that a filter finds; none if there is no such experiment."""
     with as_storage_error(uri):
         client = _client(uri)
         found = client.get_experiment_by_name(str(experiment))
-        named = f"tags.`{tag}` = '{value}'"
-        return [run.info.run_id for run in all_runs(client, [found.experiment_id], named)] if found else []
+        return all_runs(client, [found.experiment_id], wanted) if found else []
 
 
 def _client(uri: str) -> MlflowClient:

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from fibrolab.credentials import masked
 from fibrolab.errors import InUseError, StorageError
-from fibrolab.storage import make_folder, put, unwritable
+from fibrolab.storage import make_folder, put, writing
 
 logger = logging.getLogger(__name__)
 FINISHED = "FINISHED"  # status of MLflow
@@ -125,11 +125,8 @@ class Journal(Outbox):
         self._append(_line(kind, values))
 
     def _append(self, line: bytes) -> None:
-        try:
-            with self._path.open("ab") as file:
-                file.write(line)
-        except OSError as fault:
-            raise StorageError(unwritable(self._path, fault)) from fault
+        with writing(self._path), self._path.open("ab") as file:
+            file.write(line)
 
     def records(self) -> list[Record]:
         """Return the records in the file."""

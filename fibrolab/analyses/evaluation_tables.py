@@ -20,10 +20,8 @@ from fibrolab.evaluation.probabilities import calibration, conformal
 from fibrolab.runs.trained_run import NEEDED, Run, TrainedRun, best_epoch
 from fibrolab.storage import as_csv, put_all
 
-BESIDE = {
-    keys.TRAIN: "training.csv",
-    keys.VALIDATION: "validation.csv",
-}  # scores beside those of the test set
+# Scores beside those of the test set.
+BESIDE = {keys.TRAIN: "training.csv", keys.VALIDATION: "validation.csv"}
 POOLED = {"mean": patients.PATIENTS_FILE, "max": "patients_max.csv", "vote": "patients_vote.csv"}
 
 

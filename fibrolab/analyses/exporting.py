@@ -14,7 +14,7 @@ import torch
 from omegaconf import DictConfig
 
 from fibrolab import environment, keys
-from fibrolab.errors import ConfigError, StorageError
+from fibrolab.errors import ConfigError
 from fibrolab.exporting import bundle, exported_network, graphs, int8, latency, parity, record
 from fibrolab.exporting.exported_network import ExportedNetwork
 from fibrolab.exporting.graphs import Graph, OnnxGraph, ProgramGraph, ScriptGraph
@@ -22,7 +22,7 @@ from fibrolab.exporting.parity import Answer, Validation
 from fibrolab.runs import answering, own_samples
 from fibrolab.runs.answering import SAMPLE, Rules
 from fibrolab.runs.trained_run import TrainedRun, open_run
-from fibrolab.storage import make_folder, save_json, unwritable, write_table
+from fibrolab.storage import make_folder, save_json, write_table, writing
 
 ONNX, PROGRAM, MLFLOW, BUNDLE = "onnx", "torch_export", "mlflow", "bundle"
 
@@ -65,7 +65,8 @@ def export(config: DictConfig) -> str:
     if config.format == BUNDLE:
         bundle.refuse_unsuitable(network.entries, run.predictors[0].record["preprocess"])
     folder = make_folder(Path(config.folder).absolute())
-    _refuse_earlier(folder)
+    if (folder / keys.EXPORT_FILE).exists():
+        raise ConfigError(f"{folder} has an export already: give another folder, or remove it.")
     validation = parity.of_run(run, network, rules[SAMPLE], source.cache)
     graph = _graph(config.format, network, validation)
     with drafted(folder) as draft:
@@ -87,9 +88,9 @@ def _write(
     answer = graph.load(path)
     if is_bundle:
         answer = _on_levels(answer)
-        validation = _first_output(validation)
+        validation = replace(validation, outputs=validation.outputs[:1], reference=validation.reference[:1])
     known = record.described(run, source.rules) | exported_network.described(network, rules)
-    known["parity"] = record.compared(run, validation, answer, parity.LARGEST)
+    known["parity"] = record.compared(run, validation, validation.difference(answer), parity.LARGEST)
     known["latency"] = _timed(source.config.format, answer, network, validation)
     if source.config.int8:
         known["int8"] = _quantised(draft, path, network, validation, source)
@@ -179,20 +180,11 @@ def _on_levels(answer: Answer) -> Answer:
     return lambda values: answer([value.float() for value in values])
 
 
-def _first_output(validation: Validation) -> Validation:
-    return replace(validation, outputs=validation.outputs[:1], reference=validation.reference[:1])
-
-
 def _refuse_without_network(run: TrainedRun) -> None:
     if run.segments:
         raise ConfigError(f"{run.name} segments images, and only classifiers are exported.")
     if "model" not in run.config or "trainer" not in run.config or run.config.get("learnt_from"):
         raise ConfigError(f"{run.name} has no network of its own; name one of `fibrolab.train`.")
-
-
-def _refuse_earlier(folder: Path) -> None:
-    if (folder / keys.EXPORT_FILE).exists():
-        raise ConfigError(f"{folder} has an export already: give another folder, or remove it.")
 
 
 @contextmanager
@@ -204,12 +196,9 @@ def drafted(folder: Path) -> Iterator[Path]:
     """
     draft = make_folder(folder / f".export-{os.getpid()}")
     try:
-        yield draft
-        for path in sorted(
-            draft.iterdir(), key=lambda path: path.name == keys.EXPORT_FILE
-        ):  # the record last
-            path.replace(folder / path.name)
-    except OSError as fault:
-        raise StorageError(unwritable(folder, fault)) from fault
+        with writing(folder):
+            yield draft
+            for path in sorted(draft.iterdir(), key=lambda path: path.name == keys.EXPORT_FILE):  # it last
+                path.replace(folder / path.name)
     finally:
         shutil.rmtree(draft, ignore_errors=True)

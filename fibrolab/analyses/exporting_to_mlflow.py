@@ -1,6 +1,5 @@
 """Export a run as a model that MLflow serves, into the run itself."""
 
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,13 +12,13 @@ from omegaconf import DictConfig
 
 from fibrolab import environment, keys
 from fibrolab.data.labelled_data import LabelledData
-from fibrolab.errors import ConfigError, DataError, StorageError
+from fibrolab.errors import ConfigError, DataError
 from fibrolab.exporting import parity, record, served_model
 from fibrolab.exporting.exported_network import CONFIDENCE, PROBABILITIES, SCORES, ExportedNetwork
 from fibrolab.runs import answering
 from fibrolab.runs.answering import SAMPLE, Rules
 from fibrolab.runs.trained_run import TrainedRun
-from fibrolab.storage import save_json, unwritable
+from fibrolab.storage import save_json, writing
 from fibrolab.tracking import reopen
 from fibrolab.tracking_models import loaded, save_model
 
@@ -66,8 +65,9 @@ def write(run: TrainedRun, rules: Mapping[str, Rules], config: DictConfig) -> st
             _requirements(),
             {"use": answering.USE, "run": run.run_id},
         )
-        found = _outputs(draft, validation.data, rules[SAMPLE], network.outputs)
-        known["parity"] = record.compared_outputs(run, validation, found, LARGEST)
+        outputs = _outputs(draft, validation.data, rules[SAMPLE], network.outputs)
+        apart = parity.difference(outputs, validation.reference)
+        known["parity"] = record.compared(run, validation, apart, LARGEST)
         save_json(known, draft / keys.EXPORT_FILE)
     address = f"runs:/{run.run_id}/{keys.MODEL}"
     print(f"model    {address}")
@@ -84,15 +84,12 @@ def _drafted(target: Path) -> Iterator[Path]:
     Raises:
         StorageError: The folder of the run cannot be written.
     """
-    try:
-        made = tempfile.mkdtemp(prefix=".model-", dir=target.parent)
-        try:
-            yield Path(made) / target.name
-            (Path(made) / target.name).replace(target)
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
-    except OSError as fault:
-        raise StorageError(unwritable(target, fault)) from fault
+    with (
+        writing(target),
+        tempfile.TemporaryDirectory(prefix=".model-", dir=target.parent, ignore_cleanup_errors=True) as made,
+    ):
+        yield Path(made) / target.name
+        (Path(made) / target.name).replace(target)
 
 
 def _outputs(folder: Path, data: LabelledData, rules: Rules, outputs: Sequence[str]) -> list[np.ndarray]:

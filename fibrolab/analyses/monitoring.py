@@ -16,20 +16,6 @@ from fibrolab.evaluation import drift
 from fibrolab.reporting import monitoring_page as pages
 from fibrolab.reporting.monitoring_sentences import WHOLE, Finding, Monitoring, findings
 from fibrolab.runs import answering, typicality, validation_pictures
-from fibrolab.runs.answering import (
-    ANSWERED,
-    CONFIDENCE,
-    COPY,
-    DIGEST,
-    ERROR,
-    PIXELS,
-    PREDICTED,
-    SET,
-    STUDY_DATE,
-    TYPICALITY,
-    UNLIKE,
-    Rules,
-)
 from fibrolab.runs.trained_run import TrainedRun, open_run
 from fibrolab.storage import make_folder, save_json, write_table
 
@@ -59,7 +45,7 @@ def monitor(config: DictConfig) -> str:
     rules = answering.rules(run, _alpha(run, folders))[answering.SAMPLE]
     answers, notes = _answers(folders)
     before = validation_pictures.answers(run, rules)
-    dated = STUDY_DATE if (answers[STUDY_DATE] != "").all() else ANSWERED
+    dated = answering.STUDY_DATE if (answers[answering.STUDY_DATE] != "").all() else answering.ANSWERED
     answers[WEEK] = weeks(answers[dated])
     table = _compared(before, answers, run, rules, config)
     performance = None
@@ -126,13 +112,15 @@ def _answers(folders: Sequence[Path]) -> tuple[pd.DataFrame, list[str]]:
         row for folder in folders for row in answer_files.latest(folder / answer_files.LINES_FILE).values()
     ]
     table = pd.DataFrame(rows)
-    if lacking := [name for name in (ANSWERED, STUDY_DATE, *PIXELS) if name not in table]:
+    if lacking := [
+        name for name in (answering.ANSWERED, answering.STUDY_DATE, *answering.PIXELS) if name not in table
+    ]:
         raise DataError(
             f"The answers have no {', '.join(lacking)}, as those of an earlier version: predict again."
         )
-    failed = table[ERROR] != ""
-    repeated = ~failed & table.duplicated(DIGEST)
-    copies = ~failed & ~repeated & (table[COPY] != "")
+    failed = table[answering.ERROR] != ""
+    repeated = ~failed & table.duplicated(answering.DIGEST)
+    copies = ~failed & ~repeated & (table[answering.COPY] != "")
     notes = []
     if failed.any():
         notes.append(f"{failed.sum()} of {len(table)} samples had no answer.")
@@ -163,33 +151,35 @@ def _notes(answers: pd.DataFrame, before: pd.DataFrame, run: TrainedRun) -> list
             "The run stored no statistics of its validation pictures, so that size and grey levels are not "
             "compared: train it again."
         )
-    if answers[TYPICALITY].isna().all():
+    if answers[answering.TYPICALITY].isna().all():
         notes.append("Typicality is not compared: the run has too few validation samples.")
     return notes
 
 
 def _groups(answers: pd.DataFrame) -> pd.Series:
     """Return the patient of each answer; a picture without one is its own group."""
-    alone = "picture " + answers[DIGEST]
+    alone = "picture " + answers[answering.DIGEST]
     return ("patient " + answers[keys.PATIENT_ID]).where(answers[keys.PATIENT_ID] != "", alone)
 
 
 def _samples(frame: pd.DataFrame, groups: pd.Series, several: bool) -> drift.Samples:
     """Return the quantities that are compared, see `monitoring_page.QUANTITIES`."""
-    values = frame[list(PIXELS)].astype(np.float64)
+    values = frame[list(answering.PIXELS)].astype(np.float64)
     if not several:
-        sizes = frame[SET].map(lambda names: float(len(names.split())))
-        numbers = frame[[TYPICALITY, CONFIDENCE]].astype(np.float64)
+        sizes = frame[answering.SET].map(lambda names: float(len(names.split())))
+        numbers = frame[[answering.TYPICALITY, answering.CONFIDENCE]].astype(np.float64)
         values = values.join(numbers)
-        values[UNLIKE] = (numbers[TYPICALITY] <= typicality.RATE).where(numbers[TYPICALITY].notna())
-        values[UNLIKE] = values[UNLIKE].astype(np.float64)
+        values[answering.UNLIKE] = (numbers[answering.TYPICALITY] <= typicality.RATE).where(
+            numbers[answering.TYPICALITY].notna()
+        )
+        values[answering.UNLIKE] = values[answering.UNLIKE].astype(np.float64)
         values[SET_SIZE] = sizes.where(sizes > 0)
-        values[PREDICTED] = frame[PREDICTED]
+        values[answering.PREDICTED] = frame[answering.PREDICTED]
     return drift.Samples(values, groups.to_numpy())
 
 
 def _compared(
-    before: pd.DataFrame, answers: pd.DataFrame, run: TrainedRun, rules: Rules, config: DictConfig
+    before: pd.DataFrame, answers: pd.DataFrame, run: TrainedRun, rules: answering.Rules, config: DictConfig
 ) -> pd.DataFrame:
     """Compare all answers, then those of each week, with validation."""
     several = run.has_several_networks
@@ -203,7 +193,7 @@ def _compared(
         found = drift.compare(
             reference,
             new,
-            {} if several else {PREDICTED: rules.classes},
+            {} if several else {answering.PREDICTED: rules.classes},
             int(config.bootstrap.resamples),
             float(config.bootstrap.level),
             int(run.config.seed),

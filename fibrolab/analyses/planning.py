@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from itertools import compress
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
@@ -287,20 +288,13 @@ def _announce(study: Study, found: list[Requirement]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("Question", "Patients")
     split, lost = found[0].positives is not None, study.dropout > 0
-    columns = [*(("Positives", "Negatives") if split else ()), *(("To enrol",) if lost else ())]
-    for column in columns:
-        table.add_column(column)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for row in found:
-        sizes = [
-            row.patients,
-            *((row.positives, row.negatives) if split else ()),
-            *((row.enrol,) if lost else ()),
-        ]
-        table.add_row(row.question, *(f"{size:,}" for size in sizes))
+    table = Table("Question")
+    of = {"Patients": True, "Positives": split, "Negatives": split, "To enrol": lost}
+    for title in compress(of, of.values()):
+        table.add_column(title, justify="right")
+    for question, *sizes in found:
+        table.add_row(question, *(f"{size:,}" for size in compress(sizes, of.values())))
     console = Console(soft_wrap=True)
     console.print(table)
     for sentence in assumptions(study, found):

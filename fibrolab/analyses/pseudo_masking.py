@@ -24,12 +24,12 @@ from PIL import Image
 from fibrolab import keys
 from fibrolab.choices import refuse
 from fibrolab.data.build_lock import only_builder
-from fibrolab.errors import ConfigError, DataError, StorageError
+from fibrolab.errors import ConfigError, DataError
 from fibrolab.evaluation.segmentation import images, scores
 from fibrolab.mask_classes import BACKGROUND, FOREGROUND, IGNORED, MaskClasses
 from fibrolab.runs import pseudo_masks as files
 from fibrolab.runs.trained_run import TrainedRun
-from fibrolab.storage import make_folder, unwritable, write_table
+from fibrolab.storage import make_folder, write_table, writing
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -136,20 +136,19 @@ def _written(work: "_Work", final: Path) -> Written:
     draft = final.with_name(f".{keys.PSEUDO_MASKS}.draft")
     shutil.rmtree(draft, ignore_errors=True)  # of a call that was killed
     try:
-        for name in (files.MASKS, files.TRUE_MASKS):
-            make_folder(draft / name)
-        table, measured = work.masks(draft, rule)
-        write_table(table, draft / files.TABLE)
-        metrics = None
-        if measured:
-            measures = pd.DataFrame(measured)
-            write_table(measures, draft / files.MEASURES)
-            if (measures[keys.PARTITION] == keys.TEST).any():
-                metrics = scores.score(measures, seed=work.seed)
-                write_table(metrics, draft / files.METRICS, index=True)
-        _replace(draft, final)
-    except OSError as error:
-        raise StorageError(unwritable(final, error)) from error
+        with writing(final):
+            for name in (files.MASKS, files.TRUE_MASKS):
+                make_folder(draft / name)
+            table, measured = work.masks(draft, rule)
+            write_table(table, draft / files.TABLE)
+            metrics = None
+            if measured:
+                measures = pd.DataFrame(measured)
+                write_table(measures, draft / files.MEASURES)
+                if (measures[keys.PARTITION] == keys.TEST).any():
+                    metrics = scores.score(measures, seed=work.seed)
+                    write_table(metrics, draft / files.METRICS, index=True)
+            _replace(draft, final)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return Written(final, rule, table, metrics)

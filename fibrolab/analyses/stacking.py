@@ -11,6 +11,7 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from fibrolab import environment, keys
+from fibrolab.allowed import POSITIVE
 from fibrolab.analyses import regression
 from fibrolab.analyses.evaluating import announce, conclude
 from fibrolab.analyses.out_of_fold import Fitted, gathered, refuse_unlike
@@ -209,8 +210,8 @@ def _checked(given: Mapping[str, Any]) -> tuple[dict[str, list[str]], list[str]]
         )
     if missing not in MISSING:
         faults.append(unknown("missing", missing, MISSING))
-    if not isinstance(penalty, int | float) or isinstance(penalty, bool) or not 0 < penalty < np.inf:
-        faults.append(f"penalty={penalty} is not a number above 0.")
+    if not POSITIVE.holds(penalty):
+        faults.append(f"penalty={penalty} is not {POSITIVE.words}.")
     refuse(faults)
     return arms, columns
 

@@ -11,6 +11,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from fibrolab.allowed import BELOW_1
 from fibrolab.choices import refuse, unknown
 
 SETTINGS: dict[str, dict[str, float]] = {"none": {}, "ema": {"decay": 0.999}, "swa": {"start": 0.75}}
@@ -34,9 +35,9 @@ def build_averaging(settings: Mapping[str, Any], max_epochs: int | None) -> "Ave
     faults = [unknown(f"averaging={name}", key, SETTINGS[name]) for key in given if key not in SETTINGS[name]]
     values = SETTINGS[name] | {key: value for key, value in given.items() if key in SETTINGS[name]}
     faults += [
-        f"averaging.{key}={value} is not a number from 0 to below 1."
+        f"averaging.{key}={value} is not {BELOW_1.words}."
         for key, value in values.items()
-        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1
+        if not BELOW_1.holds(value)
     ]
     endless = not isinstance(max_epochs, int) or max_epochs < 1
     if name == "swa" and endless:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fibrolab import keys
+from fibrolab.allowed import whole
 from fibrolab.choices import refuse, unknown
 from fibrolab.data import clinical as measures
 from fibrolab.data import masks
@@ -77,8 +78,7 @@ class FibrosisDataModule(L.LightningDataModule):
         super().__init__()
         refuse(
             [
-                *_faults(batch_size, num_workers, augment_on, transforms),
-                *_mask_faults(stores, augment_on, transforms),
+                *_faults(batch_size, num_workers, augment_on, transforms, keys.MASK in stores),
                 *input_faults(data, list(stores), clinical),
                 *_crop_faults(data, stores),
             ]
@@ -383,19 +383,18 @@ def _picture(scan: np.ndarray) -> np.ndarray:
     return scan[0] if len(scan) == 1 else np.moveaxis(scan, 0, -1)
 
 
-def _faults(batch_size: Any, num_workers: Any, augment_on: str, transforms: Any) -> Iterator[str]:
-    if not _is_count(batch_size) or batch_size < 1:
+def _faults(
+    batch_size: Any, num_workers: Any, augment_on: str, transforms: Any, moves_masks: bool
+) -> Iterator[str]:
+    if not whole(1).holds(batch_size):
         yield f"batch_size={batch_size} is not a number of images."
     if not all(isinstance(transform, Mapping) for transform in transforms):
         yield f"augment.transforms={list(transforms)} lacks settings, such as {{name: HorizontalFlip}}."
-    if num_workers != "auto" and not (_is_count(num_workers) and num_workers >= 0):
+    if num_workers != "auto" and not whole(0).holds(num_workers):
         yield f"num_workers={num_workers} is neither auto nor a number of processes."
     if augment_on not in AUGMENT_ON:
         yield unknown("augment_on", augment_on, AUGMENT_ON)
-
-
-def _mask_faults(stores: Mapping[str, PixelStore], augment_on: str, transforms: Any) -> Iterator[str]:
-    if keys.MASK in stores and augment_on == "device" and len(transforms):
+    if moves_masks and augment_on == "device" and len(transforms):
         yield "augment_on=device does not move masks with their images; set augment_on=workers."
 
 
@@ -413,7 +412,3 @@ def _crop_faults(data: LabelledData, stores: Mapping[str, PixelStore]) -> Iterat
             f"for {data.manifest.named(without)}: name the masks in the column `mask`. A segmenter makes "
             "masks: python -m fibrolab.evaluate run=SEGMENTER_ID data=..."
         )
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -11,6 +10,7 @@ import numpy as np
 import PIL
 
 from fibrolab import keys
+from fibrolab.allowed import number, whole
 from fibrolab.data.box import Box
 from fibrolab.data.image_borders import content_box
 from fibrolab.errors import ConfigError, listing
@@ -76,7 +76,7 @@ class Preprocess:
         faults = [
             f"preprocess.{name} is {getattr(self, name)!r}; {allowed}"
             for name, allowed, holds in (
-                ("size", "a whole number from 8 to 4096 is needed [px]", _whole(self.size, 8, 4096)),
+                ("size", "a whole number from 8 to 4096 is needed [px]", whole(8, 4096).holds(self.size)),
                 ("crop", f"one of {', '.join(CROP)} is needed", self.crop in CROP),
                 (
                     "crop_levels",
@@ -92,7 +92,11 @@ class Preprocess:
                 ("denoise_search", "an odd number from 1 to 99 is needed [px]", _odd(self.denoise_search)),
                 ("equalize", f"one of {', '.join(EQUALIZE)} is needed", self.equalize in EQUALIZE),
                 ("clahe_clip", "a number above 0, at most 255, is needed", _real(self.clahe_clip, 1e-6, 255)),
-                ("clahe_tiles", "a whole number from 1 to 64 is needed", _whole(self.clahe_tiles, 1, 64)),
+                (
+                    "clahe_tiles",
+                    "a whole number from 1 to 64 is needed",
+                    whole(1, 64).holds(self.clahe_tiles),
+                ),
                 ("resize", f"one of {', '.join(RESIZE)} is needed", self.resize in RESIZE),
                 ("channels", "1 (grey) or 3 (colour) is needed", self.channels in (1, 3)),
             )
@@ -223,23 +227,14 @@ class Preprocess:
         )
 
 
-def _whole(value: object, low: int, high: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-
 def _levels(value: object) -> bool:
     given = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
-    return bool(given) and all(_whole(level, 0, 255) for level in given) and len(set(given)) == len(given)
+    return bool(given) and all(map(whole(0, 255).holds, given)) and len(set(given)) == len(given)
 
 
 def _odd(value: object) -> bool:
-    return isinstance(value, int) and _whole(value, 1, 99) and value % 2 == 1
+    return isinstance(value, int) and whole(1, 99).holds(value) and value % 2 == 1
 
 
 def _real(value: object, low: float, high: float) -> bool:
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and low <= value <= high
-    )
+    return number("", lambda given: low <= given <= high).holds(value)

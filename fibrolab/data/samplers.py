@@ -8,6 +8,7 @@ import numpy as np
 from torch import distributed
 from torch.utils.data import Sampler
 
+from fibrolab.allowed import whole
 from fibrolab.choices import refuse, unknown
 from fibrolab.errors import ConfigError
 from fibrolab.targets import call, check_call, imported
@@ -294,14 +295,10 @@ def _faults(name: str, settings: Mapping[str, object]) -> list[str]:
     for key, value in settings.items():
         if key not in allowed:
             faults.append(f"sampler.{key}: the sampler {name} has no such setting.")
-        elif not (_is_count(value) or (key == "per_class" and value is None)):
+        elif not (whole(1).holds(value) or (key == "per_class" and value is None)):
             or_null = ", or null for the size of the largest class" if key == "per_class" else ""
             faults.append(f"sampler.{key}: {value} is not a whole number from 1{or_null}.")
     return faults
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _repeats(order: np.ndarray) -> np.ndarray:

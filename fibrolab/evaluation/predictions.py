@@ -13,10 +13,8 @@ from fibrolab import keys
 from fibrolab.errors import DataError, listing
 from fibrolab.storage import write_table
 
-PARTITIONS = (
-    keys.VALIDATION,
-    keys.TEST,
-)  # thresholds and temperatures are fitted on validation
+# Thresholds and temperatures are fitted on validation.
+PARTITIONS = (keys.VALIDATION, keys.TEST)
 SUM_TOLERANCE = 1e-4  # a float32 softmax misses 1 by 1e-6, a half-precision one by 1e-3
 
 _TEXT = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.SITE, keys.PARTITION)

@@ -20,8 +20,8 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.data.geometry import GEOMETRY
-from fibrolab.errors import ConfigError, DataError, StorageError
-from fibrolab.storage import make_folder, unwritable, write_table
+from fibrolab.errors import ConfigError, DataError
+from fibrolab.storage import make_folder, write_table, writing
 
 FOLDER: Final = keys.EXPLANATION
 TABLE: Final = "maps.csv"
@@ -103,7 +103,7 @@ class MapWriter:
         largest = np.abs(maps).reshape(len(maps), -1).max(axis=1).astype(np.float64)
         divisor = np.where(largest > 0, largest, 1).reshape(-1, *(1 for _ in shape))
         path = self.folder / ARRAYS / f"{name}.npy"
-        try:
+        with writing(path):
             if name not in self._files:
                 self._files[name] = path.open("wb")
                 header: dict[str, Any] = {"descr": "<f2", "fortran_order": False}
@@ -111,8 +111,6 @@ class MapWriter:
                 np.lib.format.write_array_header_1_0(self._files[name], header)
             self._files[name].write((maps / divisor).astype("<f2").tobytes())
             self._files[name].flush()
-        except OSError as error:
-            raise StorageError(unwritable(path, error)) from error
         return largest
 
     def finish(self, table: pd.DataFrame) -> None:

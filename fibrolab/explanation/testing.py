@@ -44,6 +44,7 @@ CEILING = 0.5
 # picture. Labels that change a map no more than that do not matter to it.
 SAME = 0.9
 RANDOM, CENTRE, EVEN = "a random map", "a centre-weighted map", "an even map"
+CURVE_TESTS: dict[str, verdicts.Better] = {verdicts.DELETION: "lower", verdicts.INSERTION: "higher"}
 FEWEST_PIXELS = 5  # of calipers on a scan: fewer are bright speckle
 TESTS_FILE, FINDINGS_FILE = "tests.csv", "findings.json"
 
@@ -241,17 +242,8 @@ class _Branch:
     def _curve_tests(self, maps: Tensor) -> Iterator[Measured]:
         areas = self._areas(maps)
         for name, reference in self.references.items():
-            yield Measured(
-                verdicts.DELETION, f"area, {name}", areas["deletion"], reference["deletion"], name, "lower"
-            )
-            yield Measured(
-                verdicts.INSERTION,
-                f"area, {name}",
-                areas["insertion"],
-                reference["insertion"],
-                name,
-                "higher",
-            )
+            for test, better in CURVE_TESTS.items():
+                yield Measured(test, f"area, {name}", areas[test], reference[test], name, better)
 
     def _region_tests(self, maps: Tensor) -> Iterator[Measured]:
         for name, region in self.regions.items():

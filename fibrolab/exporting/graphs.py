@@ -18,13 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from fibrolab.errors import ConfigError, StorageError
+from fibrolab.errors import ConfigError
 from fibrolab.exporting.exported_network import ExportedNetwork
 from fibrolab.exporting.parity import Answer
-from fibrolab.storage import unwritable
+from fibrolab.storage import writing
 
 KEY = "fibrolab"  # name of the metadata in an ONNX file
 EXTRA_FILE = "fibrolab.json"  # and in the archive of an exported program
+FAULTS = (OSError, RuntimeError)  # of a full disk: torch's writers raise RuntimeError
 EXAMPLES = 2  # samples of the trace; one would fix the batch
 
 
@@ -73,7 +74,7 @@ class OnnxGraph(Graph):
     def save(self, path: Path, metadata: Mapping[str, Any]) -> None:
         """Write the graph; of more than 2 GB, the weights go into a file beside it."""
         self._program.model.metadata_props[KEY] = json.dumps(metadata)
-        with quiet(), _storing(path):
+        with quiet(), writing(path, FAULTS):
             self._program.save(str(path))
 
     def load(self, path: Path) -> Answer:
@@ -98,7 +99,7 @@ class ProgramGraph(Graph):
 
     def save(self, path: Path, metadata: Mapping[str, Any]) -> None:
         """Write the program."""
-        with quiet(), _storing(path):
+        with quiet(), writing(path, FAULTS):
             torch.export.save(self._program, path, extra_files={EXTRA_FILE: json.dumps(metadata)})
 
     def load(self, path: Path) -> Answer:
@@ -126,7 +127,7 @@ class ScriptGraph(Graph):
 
     def save(self, path: Path, metadata: Mapping[str, Any]) -> None:
         """Write the script."""
-        with quiet(), _storing(path):
+        with quiet(), writing(path, FAULTS):
             self._script.save(str(path), _extra_files={EXTRA_FILE: json.dumps(metadata)})
 
     def load(self, path: Path) -> Answer:
@@ -197,14 +198,6 @@ def _explained(target: str) -> Iterator[None]:
             f"The network cannot be exported by {target} ({reason[:300]}): choose another format, or change "
             "the part of the network that the reason names."
         ) from error
-
-
-@contextlib.contextmanager
-def _storing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, RuntimeError) as fault:  # torch's writers raise RuntimeError on a full disk
-        raise StorageError(unwritable(path, fault)) from fault
 
 
 @contextlib.contextmanager

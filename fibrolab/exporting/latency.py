@@ -30,14 +30,10 @@ def measure(artifact: Answer, network: Answer, values: Sequence[Tensor]) -> pd.D
     """
     rows = []
     for size in BATCHES:
-        batch = [_repeated(value, size) for value in values]
+        batch = [value[torch.arange(size) % len(value)].contiguous() for value in values]
         own, other = _median(artifact, batch), _median(network, batch)
         rows.append((size, own, other, own / other))
     return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def _repeated(value: Tensor, size: int) -> Tensor:
-    return value[torch.arange(size) % value.shape[0]].contiguous()
 
 
 def _median(answer: Answer, batch: Sequence[Tensor]) -> float:

@@ -1,7 +1,7 @@
 """The record of an export: what an artifact states about itself, and its comparison with the run."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import metadata as installed
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 from fibrolab import environment, keys
 from fibrolab.data.clinical import MEASURES
 from fibrolab.exporting import parity
-from fibrolab.exporting.parity import Answer, Validation
+from fibrolab.exporting.parity import Validation
 from fibrolab.runs import answering
 from fibrolab.runs.answering import Rules
 from fibrolab.runs.trained_run import TrainedRun
@@ -19,27 +19,18 @@ from fibrolab.runs.trained_run import TrainedRun
 RUNTIMES = ("onnx", "onnxscript", "onnxruntime")
 
 
-def compared(run: TrainedRun, validation: Validation, answer: Answer, largest: float) -> dict[str, Any]:
-    """Compare a graph with its run, print the difference, and return it for the record.
+def compared(run: TrainedRun, validation: Validation, found: float, largest: float) -> dict[str, Any]:
+    """Print the difference of an artifact from its run, and return it for the record.
+
+    Args:
+        run: The run.
+        validation: Its validation samples.
+        found: Largest difference of the outputs for these samples.
+        largest: The difference that is allowed.
 
     Raises:
         DataError: It is above `largest`.
     """
-    return _judged(run, validation, validation.difference(answer), largest)
-
-
-def compared_outputs(
-    run: TrainedRun, validation: Validation, found: Sequence[np.ndarray], largest: float
-) -> dict[str, Any]:
-    """Compare the outputs of an artifact for the validation samples with the run, as `compared` does.
-
-    Raises:
-        DataError: The difference is above `largest`.
-    """
-    return _judged(run, validation, parity.difference(found, validation.reference), largest)
-
-
-def _judged(run: TrainedRun, validation: Validation, found: float, largest: float) -> dict[str, Any]:
     samples = len(validation.data.manifest)
     parity.refuse_above(found, run, samples, largest)
     spread = float(np.ptp(validation.reference[0], axis=0).max())

@@ -33,12 +33,8 @@ from fibrolab.runs.trained_run import TrainedRun
 from fibrolab.storage import make_folder, save_json, write_table
 
 RECORD_FILE, USED_FILE = "served.json", "used_images.csv"
-PICTURES: Final = (
-    keys.IMAGE,
-    keys.ELASTOGRAM,
-    keys.CLIP,
-    keys.MASK,
-)  # cells with a path or the bytes of a file
+# Cells with a path or the bytes of a file.
+PICTURES: Final = (keys.IMAGE, keys.ELASTOGRAM, keys.CLIP, keys.MASK)
 TEXTS: Final = (
     keys.SAMPLE_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.SITE, *PICTURES, keys.FRAME, keys.ROI,
     keys.ELASTOGRAM_ROI, keys.SEX,

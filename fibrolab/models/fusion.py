@@ -82,9 +82,8 @@ class Gated(nn.Module):
         scores = self.gates(torch.cat([features[name] for name in self.views], dim=1))
         scores = scores.unflatten(1, (len(self.views), -1))  # (B, n * width) -> (B, n, width)
         if present:
-            every = torch.ones_like(
-                scores[:, 0, 0], dtype=torch.bool
-            )  # len() would fix the batch of an export
+            # `len` would fix the batch of an export.
+            every = torch.ones_like(scores[:, 0, 0], dtype=torch.bool)
             absent = ~torch.stack([present.get(name, every) for name in self.views], dim=1)  # (B, n)
             scores = scores.masked_fill(absent.unsqueeze(2), -torch.inf)
         return (scores.softmax(dim=1) * views).sum(dim=1)

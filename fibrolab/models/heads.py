@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
+from fibrolab.allowed import whole
 from fibrolab.choices import refuse, unknown
 
 CLASSES = "classes"  # as the width of a hidden layer: the number of classes
@@ -80,7 +81,7 @@ def _layer_faults(num_classes: int, hidden: Sequence[int | str], activation: str
         faults.append(f"num_classes: {num_classes} is too few to classify. Give 2 or more.")
     if isinstance(hidden, str) or not isinstance(hidden, Sequence):
         faults.append(f"head.hidden: {hidden} is not a list. Give the units of each layer, such as [256].")
-    elif not all(_is_width(units) for units in hidden):
+    elif not all(units == CLASSES or whole(1).holds(units) for units in hidden):
         faults.append(
             f"head.hidden: {list(hidden)} contains an invalid width. Give the units of each layer, "
             f"1 or more, or the word {CLASSES} for the number of classes."
@@ -102,7 +103,3 @@ def _dropout_faults(
     if not hidden and batch_norm:
         faults.append("head.batch_norm: there is no hidden layer. Set it to false, or give head.hidden.")
     return faults
-
-
-def _is_width(units: object) -> bool:
-    return units == CLASSES or (isinstance(units, int) and not isinstance(units, bool) and units >= 1)

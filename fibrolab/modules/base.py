@@ -216,8 +216,9 @@ class Classifier(TrainedModule):
         self.check_branches(branches)
         self.save_hyperparameters()
         self.build()
-        self.hparams["branches"] = {
-            name: _without_initial_weights(branch) for name, branch in branches.items()
+        self.hparams["branches"] = {  # so that building them loads no weights
+            name: {key: INITIAL_WEIGHTS.get(key, value) for key, value in branch.items()}
+            for name, branch in branches.items()
         }
 
     def build_loss(self) -> Loss:
@@ -293,11 +294,6 @@ def _of_samples(labels: Tensor, weight: Tensor | None) -> tuple[float, int]:
     if weight is None:
         return 1.0, len(labels)
     return len(labels) / max(float(weight.sum()), 1.0), int((weight > 0).sum())
-
-
-def _without_initial_weights(branch: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a branch so that building it loads no weights."""
-    return {key: INITIAL_WEIGHTS.get(key, value) for key, value in branch.items()}
 
 
 def default_metrics(num_classes: int, ordered: bool) -> dict[str, Metric]:

@@ -73,7 +73,7 @@ def _content(
         "lead": _lead(comparison, len(size.labels), len(set(size.groups)), first),
         "gravest": gravest,
         "audits": [(each, VERDICT_TEXTS[each.verdict]) for each in comparison.members],
-        "findings": cautions(comparison),
+        "findings": list(cautions(comparison)),
         "verdicts": verdicts(comparison),
         "sections": found,
         "titles": {

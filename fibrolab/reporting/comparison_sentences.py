@@ -11,7 +11,7 @@ from fibrolab.evaluation.comparison.arms import AT_THRESHOLDS, CLASSES, END_POIN
 from fibrolab.evaluation.comparison.comparison_table import COMPARATORS, FOLDS, SIGNIFICANT
 from fibrolab.evaluation.measures import catalogue
 from fibrolab.reporting import numbers
-from fibrolab.reporting.run_sentences import FAIL, Caution
+from fibrolab.reporting.run_sentences import FAIL, FEW_GROUPS, Caution
 from fibrolab.reporting.tables.sheet import p_value, probability
 from fibrolab.reporting.vocabulary import end_point, records
 
@@ -20,7 +20,6 @@ OVERLAPS = ("dice", "iou")
 LEAD = ("accuracy", "macro_auc", *OVERLAPS, *map(catalogue.agreement, OVERLAPS))
 DISTANCES = ("hd95", "asd", *map(catalogue.agreement, ("hd95", "asd")))  # in the unit of the task
 MILLION = 1_000_000
-FEW_GROUPS = 30  # below it, bootstrap intervals are too narrow
 
 
 @dataclass(frozen=True)
@@ -93,38 +92,34 @@ class Sentence:
     significant: bool
 
 
-def cautions(comparison: Comparison) -> list[Caution]:
-    """Return the cautions that a reader must know before the results, the most serious first."""
-    found = []
-    if failed := [each.name for each in comparison.members if each.verdict == FAIL]:
-        text = (
-            f"The audit of {', '.join(failed)} failed: this comparison is not valid evidence of performance."
-        )
-        found.append(Caution(text, grave=True))
+def cautions(comparison: Comparison) -> Iterator[Caution]:
+    """Yield the cautions that a reader must know before the results, the most serious first."""
+    if failed := ", ".join(each.name for each in comparison.members if each.verdict == FAIL):
+        text = f"The audit of {failed} failed: this comparison is not valid evidence of performance."
+        yield Caution(text, grave=True)
     if not comparison.paired:
-        text = "The cohorts are different: a difference may be due to the patients rather than to the arms."
-        found.append(Caution(text))
+        yield Caution(
+            "The cohorts are different: a difference may be due to the patients rather than to the arms."
+        )
     if comparison.table["metric"].str.startswith(catalogue.AGREEMENT).any():
-        found.append(Caution(f"The test masks are pseudo-masks: every number is {numbers.AGREEMENT}."))
+        yield Caution(f"The test masks are pseudo-masks: every number is {numbers.AGREEMENT}.")
     fewest = min(len(set(arm.groups)) for arms in comparison.arms.values() for arm in arms)
     if fewest < FEW_GROUPS:
         text = f"The test set contains only {fewest} independent units (patients or clusters): bootstrap "
-        found.append(Caution(f"{text}confidence intervals are too narrow with fewer than {FEW_GROUPS}."))
+        yield Caution(f"{text}confidence intervals are too narrow with fewer than {FEW_GROUPS}.")
     arms = [arm for arm in next(iter(comparison.arms.values())) if not arm.is_marker]
     if any(len(arm.predictions) > 1 for arm in arms):
-        text = (
+        yield Caution(
             "An arm of several trainings is shown by their mean; p includes the variance between trainings."
         )
-        found.append(Caution(text))
     if all(len(arm.predictions) == 1 and arm.folds is None for arm in arms):
-        text = "Each arm is one training: p refers to these trained networks, not to the methods in general."
-        found.append(Caution(text))
+        yield Caution(
+            "Each arm is one training: p refers to these trained networks, not to the methods in general."
+        )
     if any(arm.folds is not None for arm in arms) and not comparison.task.unit:
-        text = (
+        yield Caution(
             "An arm of folds pools the scores of several networks; if their scales differ, its AUC is lower."
         )
-        found.append(Caution(text))
-    return found
 
 
 def verdicts(comparison: Comparison) -> list[Sentence]:

@@ -78,7 +78,7 @@ def write(folder: Path) -> Path:
     """
     run, place = runs.read(folder), folder / keys.EXPLANATION
     record, table = explanation_record.read(place), map_files.read(folder).table
-    content = {
+    content: dict[str, Any] = {
         "name": record.name,
         "lead": f"{vocabulary.counted(len(table), 'sample')}; "
         f"{vocabulary.listed(list(dict.fromkeys(each.label for each in record.sets)))}",
@@ -93,7 +93,8 @@ def write(folder: Path) -> Path:
         "beside": {name: text for name, text in FILES.items() if (place / name).exists()},
         "report": f"../{keys.REPORT_FILE}" if (folder / keys.REPORT_FILE).is_file() else "",
     }
-    content["titles"] = {name: title for name, title in TITLES.items() if _is_filled(name, content)}
+    filled = {"tests": content["sheets"], "files": content["beside"], **content, **content["figures"]}
+    content["titles"] = {name: title for name, title in TITLES.items() if filled[name]}
     return put(folder / keys.EXPLANATION_PAGE, html.render("explanation.html.j2", content))
 
 
@@ -183,13 +184,4 @@ def _sample(place: Path, record: Record, row: int, values: pd.Series) -> Sample 
     assert picture is not None, "originals are written with their overlays"
     return Sample(
         picture, found, str(values[keys.SAMPLE_ID]), outcome, truth if truth >= 0 else predicted, is_right
-    )
-
-
-def _is_filled(name: str, content: Mapping[str, Any]) -> bool:
-    """Return whether a section has content."""
-    return bool(
-        {"tests": content["sheets"], "gallery": content["gallery"], "files": content["beside"]}.get(
-            name, content["figures"].get(name)
-        )
     )

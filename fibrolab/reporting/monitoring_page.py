@@ -19,7 +19,7 @@ from fibrolab.reporting.monitoring_sentences import (
     findings,
 )
 from fibrolab.reporting.tables import table_files
-from fibrolab.reporting.tables.sheet import Cell, Column, Line, Sheet, count, line, probability
+from fibrolab.reporting.tables.sheet import Cell, Line, Sheet, columns, count, line, probability
 from fibrolab.reporting.vocabulary import counted, records
 from fibrolab.runs.answering import PREDICTED, STUDY_DATE
 from fibrolab.storage import put
@@ -90,11 +90,11 @@ def _sheet(week: str, content: Monitoring) -> Sheet:
     rows = records(content.table[content.table["week"] == week])
     title = "Whole period" if week == WHOLE else week
     interval = f"Difference, {numbers.percent(content.level)} CI"
-    titles = ("Validation", "New", interval, "Distance", "p", "p, Holm", "Pictures", "Patients")
+    new = ("Validation", "New", interval, "Distance")
     return Sheet(
         title,
         f"{title}: means, and distances of distributions, beside validation.",
-        [Column("Quantity", number=False), *map(Column, titles)],
+        columns("Quantity", *new, "p", "p, Holm", "Pictures", "Patients"),
         [_line(row) for row in rows if row["n"]],
         empty="Nothing can be compared.",
     )
@@ -138,10 +138,9 @@ def _performance_sheets(content: Monitoring) -> list[Sheet]:
             lines.append(
                 line(row.title, Cell(row.value_text, row.interval_text), then, row.baseline_text or "–")
             )
-        titles = ("Labelled answers", "Test of the run", "Baseline")
-        columns = [Column("Metric", number=False), *map(Column, titles)]
+        titles = columns("Metric", "Labelled answers", "Test of the run", "Baseline")
         caption = f"Metrics by {level} with {numbers.percent(content.level)} confidence intervals."
-        found.append(Sheet(f"performance by {level}", caption, columns, lines))
+        found.append(Sheet(f"performance by {level}", caption, titles, lines))
     return found
 
 

@@ -79,7 +79,6 @@ BESIDE = {  # files of the run's folder to which the page links
     "tables": "the tables of this page as CSV and LaTeX",
     keys.MASKS_FILE: "the predicted masks, by sample",
     "figures": "the figures of this page as PNG and SVG",
-    keys.EXPLANATION_PAGE: "heat maps of the network, their tests, and a gallery",
     keys.EXPLANATION_PAGE: "heat maps of all methods, their tests, and a gallery",
 }
 

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -36,7 +36,7 @@ class Verdict:
     advice: str
 
 
-FEW_GROUPS = 30
+FEW_GROUPS = 30  # below it, bootstrap intervals are too narrow
 MISCALIBRATED = 1.25  # a calibration slope above it, or below its inverse, is reported
 SLOPE = "slope_"
 TIMES = {1: "once", 2: "twice"}
@@ -96,23 +96,17 @@ class Caution:
     grave: bool = False
 
 
+Source = Callable[[Run], Iterable[Caution]]
+
+
 @lru_cache(maxsize=1)  # asked for by the report, its summary and three documents
 def cautions(run: Run) -> Sequence[Caution]:
     """Return the cautions that a reader must know before the results, the most serious first."""
-    data = _audit(run) if run.audit else _split(run)
-    chosen = _without_validation(run) if run.lacks_validation else _thresholds(run)
-    precision = [*_groups(run), *_coverage(run), *chosen, *_calibration(run), *_sets(run)]
-    found = [
-        *_trial(run),
-        *data,
-        *_baselines(run),
-        *precision,
-        *_initial_weights(run),
-        *_tuning(run),
-        *_scored_before(run),
-        *explanation_cautions(run),
-        *_record(run),
-    ]
+    data: Source = _audit if run.audit else _split
+    chosen: Source = _without_validation if run.lacks_validation else _thresholds
+    precision: tuple[Source, ...] = (_groups, _coverage, chosen, _calibration, _sets)
+    others: tuple[Source, ...] = (_initial_weights, _tuning, _scored_before, explanation_cautions, _record)
+    found = [each for of in (_trial, data, _baselines, *precision, *others) for each in of(run)]
     return sorted(found, key=lambda caution: not caution.grave)
 
 
@@ -135,9 +129,10 @@ def is_trial(run: Run) -> bool:
     return bool(run.setting("trainer.fast_dev_run"))
 
 
-def _trial(run: Run) -> list[Caution]:
+def _trial(run: Run) -> Iterator[Caution]:
     text = "One batch was trained and one was predicted, to test the command: no number below is a result."
-    return [Caution(text, grave=True)] if is_trial(run) else []
+    if is_trial(run):
+        yield Caution(text, grave=True)
 
 
 def _initial_weights(run: Run) -> list[Caution]:
@@ -191,33 +186,26 @@ def _scored_before(run: Run) -> list[Caution]:
     return [Caution(f"{text} Choosing among models by such scores makes the best of them too high.")]
 
 
-def _audit(run: Run) -> list[Caution]:
-    """Return the findings of the audit, after a sentence on their consequence where it failed."""
-    found = []
+def _audit(run: Run) -> Iterator[Caution]:
+    """Yield the findings of the audit, after a sentence on their consequence where it failed."""
     if run.audit.get("verdict") == FAIL:
-        found.append(
-            Caution(
-                "The data failed the audit: the results below are not valid evidence of performance.",
-                grave=True,
-            )
-        )
+        text = "The data failed the audit: the results below are not valid evidence of performance."
+        yield Caution(text, grave=True)
     failures = {each.get("sentence") for each in run.audit.get("findings") or [] if each.get("level") == FAIL}
-    return found + [Caution(str(text), text in failures) for text in run.audit.get("warnings") or []]
+    yield from (Caution(str(text), text in failures) for text in run.audit.get("warnings") or [])
 
 
-def _split(run: Run) -> list[Caution]:
-    """Return cautions known from the configuration alone, where no audit was recorded."""
-    found = []
+def _split(run: Run) -> Iterator[Caution]:
+    """Yield cautions known from the configuration alone, where no audit was recorded."""
     if run.setting("split.val_is_test", False):
         text = "The validation and test sets are the same samples: the epoch was selected on the test set."
-        found.append(Caution(text, grave=True))
+        yield Caution(text, grave=True)
     if run.setting("split.leaky", False):
         text = (
             "The split does not keep the images of a patient in one partition, as in the paper that it "
             "reproduces: the results below are not valid evidence of performance."
         )
-        found.append(Caution(text, grave=True))
-    return found
+        yield Caution(text, grave=True)
 
 
 def _levels(run: Run) -> dict[str, pd.DataFrame]:
@@ -226,22 +214,19 @@ def _levels(run: Run) -> dict[str, pd.DataFrame]:
     return {suffix: table for suffix, table in known.items() if table is not None}
 
 
-def _baselines(run: Run) -> list[Caution]:
-    found = []
+def _baselines(run: Run) -> Iterator[Caution]:
     for suffix, table in _levels(run).items():
         for row in numbers.headline(table, {} if suffix else run.baselines):
             if row.above_baseline is False:
                 baseline = f"its baseline of {row.baseline_text}"
                 text = f"{row.title}{suffix}, {row}, is not clearly better than {baseline}."
-                found.append(Caution(text))
+                yield Caution(text)
             elif not math.isfinite(row.value):
-                found.append(Caution(f"{row.title}{suffix} is not defined on this test set."))
-    return found
+                yield Caution(f"{row.title}{suffix} is not defined on this test set.")
 
 
-def _groups(run: Run) -> list[Caution]:
-    """Return partitions with too few independent units, or too unequal ones, for precise estimates."""
-    found = []
+def _groups(run: Run) -> Iterator[Caution]:
+    """Yield partitions with too few independent units, or too unequal ones, for precise estimates."""
     imprecise = {
         keys.TEST: "confidence intervals are approximate",
         keys.VALIDATION: "thresholds and temperatures are imprecise",
@@ -255,8 +240,7 @@ def _groups(run: Run) -> list[Caution]:
             units, equal = f"{len(sizes)} independent units (patients or clusters)", effective == len(sizes)
             size = f"only {units}" if equal else f"{units}, equivalent to {int(effective)} of equal size"
             text = f"The {partition} set contains {size}: {consequence} with fewer than {FEW_GROUPS}."
-            found.append(Caution(text))
-    return found
+            yield Caution(text)
 
 
 def _coverage(run: Run) -> list[Caution]:
@@ -294,13 +278,12 @@ def _without_validation(run: Run) -> list[Caution]:
     ]
 
 
-def _thresholds(run: Run) -> list[Caution]:
-    """Return a sentence, by level and reason, on end points for which validation gives no threshold."""
+def _thresholds(run: Run) -> Iterator[Caution]:
+    """Yield a sentence, by level and reason, on end points for which validation gives no threshold."""
     table = run.tables.get("endpoints")
     if table is None:
-        return []
+        return
     lost = table[table["threshold"].isna() & ~table["rule"].isin(["", "half"])]
-    found = []
     reasons = lost["note"].fillna("") if "note" in lost else pd.Series("", index=lost.index)
     for (level, reason), each in lost.groupby([lost["level"], reasons], sort=False):
         rules = dict.fromkeys(vocabulary.RULES.get(rule, str(rule)) for rule in each["rule"].unique())
@@ -310,20 +293,19 @@ def _thresholds(run: Run) -> list[Caution]:
         text = (
             f"On the validation set{at_level}, no threshold could be chosen by {vocabulary.listed([*rules])}"
         )
-        found.append(Caution(f"{text} for {vocabulary.listed([*names])}{why}."))
-    return found
+        yield Caution(f"{text} for {vocabulary.listed([*names])}{why}.")
 
 
-def _calibration(run: Run) -> list[Caution]:
-    """Return calibration slopes that differ from 1 by their interval and by a relevant amount.
+def _calibration(run: Run) -> Iterator[Caution]:
+    """Yield calibration slopes that differ from 1 by their interval and by a relevant amount.
 
     The expected calibration error has no valid interval, and is therefore not used here.
     """
     table = run.tables.get("calibration")
     if table is None or not {"low", "high"} <= set(table.columns):
-        return []
+        return
     slopes = table[(table["probabilities"] == "as predicted") & table["measure"].str.startswith(SLOPE)]
-    value, found = slopes["value"], []
+    value = slopes["value"]
     for direction, wrong in (
         ("over-confident", (slopes["high"] < 1) & (value < 1 / MISCALIBRATED)),
         ("under-confident", (slopes["low"] > 1) & (value > MISCALIBRATED)),
@@ -331,8 +313,7 @@ def _calibration(run: Run) -> list[Caution]:
         if wrong.any():
             parts = [_slope(run, row) for row in vocabulary.records(slopes[wrong])]
             text = f"The predicted probabilities are {direction}: the calibration slope (ideally 1) is "
-            found.append(Caution(f"{text}{vocabulary.listed(parts)}."))
-    return found
+            yield Caution(f"{text}{vocabulary.listed(parts)}.")
 
 
 def _slope(run: Run, row: Mapping[str, Any]) -> str:
@@ -341,12 +322,11 @@ def _slope(run: Run, row: Mapping[str, Any]) -> str:
     return f"{numbers.quantity(row['value'], 'slope')} {ends} for {name}{_at_level(row['level'])}"
 
 
-def _sets(run: Run) -> list[Caution]:
-    """Return classes for which the coverage of conformal prediction sets is below its nominal level."""
+def _sets(run: Run) -> Iterator[Caution]:
+    """Yield classes for which the coverage of conformal prediction sets is below its nominal level."""
     table = run.tables.get("conformal")
     if table is None or "high" not in table:
-        return []
-    found = []
+        return
     short = table[table["high"] < 1 - table["alpha"]]
     for (level, alpha), rows in short.groupby(["level", "alpha"], sort=False):
         parts = [
@@ -356,8 +336,7 @@ def _sets(run: Run) -> list[Caution]:
         ]
         which = f"Conformal prediction sets{_at_level(str(level))} with a nominal coverage of "
         text = f"{which}{numbers.percent(1 - float(str(alpha)))} contain the true class for only "
-        found.append(Caution(f"{text}{vocabulary.listed(parts)}."))
-    return found
+        yield Caution(f"{text}{vocabulary.listed(parts)}.")
 
 
 def _at_level(level: str) -> str:
@@ -365,18 +344,15 @@ def _at_level(level: str) -> str:
     return "" if level == "sample" else f" ({vocabulary.POOLINGS[level]})"
 
 
-def _record(run: Run) -> list[Caution]:
-    found = [Caution(fault) for fault in run.faults]
+def _record(run: Run) -> Iterator[Caution]:
+    yield from map(Caution, run.faults)
     if run.environment.get("git_dirty"):
-        found.append(
-            Caution("The code had uncommitted changes: the commit alone does not reproduce this run.")
-        )
+        yield Caution("The code had uncommitted changes: the commit alone does not reproduce this run.")
     test = run.scored()
     if test is not None and (
         absent := [name for k, name in enumerate(run.classes) if k not in set(test[keys.Y_TRUE])]
     ):
-        found.append(Caution(f"The test set contains no sample of {', '.join(absent)}."))
-    return found
+        yield Caution(f"The test set contains no sample of {', '.join(absent)}.")
 
 
 def results(run: Run) -> list[str]:
@@ -405,21 +381,19 @@ def _class_result(run: Run, level: str, rows: list[numbers.Row]) -> list[str]:
     return [f"The predicted {label} was correct for {_unbroken(row)} of the test {level}s{baseline}."]
 
 
-def _end_point_results(run: Run, level: str) -> list[str]:
+def _end_point_results(run: Run, level: str) -> Iterator[str]:
     table = run.tables.get("endpoints")
     if table is None:
-        return []
+        return
     rule = thresholds.HALF if run.lacks_validation else thresholds.YOUDEN
     rows = table[(table["level"] == level) & (table["rule"] == rule)]
-    found = []
     for name, of_end_point in rows.groupby("endpoint", sort=False):
         known = {row["metric"]: row for row in vocabulary.records(of_end_point)}
         measures = ("sensitivity", "specificity")
         parts = [text for metric in measures if (text := _proportion(known.get(metric)))]
         if len(parts) == len(measures):
             title = vocabulary.end_point_of(run, str(name))
-            found.append(f"{title}: sensitivity {parts[0]} and specificity {parts[1]} by {level}.")
-    return found
+            yield f"{title}: sensitivity {parts[0]} and specificity {parts[1]} by {level}."
 
 
 def _proportion(row: Mapping[str, Any] | None) -> str:

@@ -15,6 +15,7 @@ from fibrolab import keys
 from fibrolab.errors import DataError
 from fibrolab.evaluation import selection_optimism
 from fibrolab.reporting import numbers, vocabulary
+from fibrolab.reporting.vocabulary import lowered
 from fibrolab.runs import file_parsers
 from fibrolab.runs.file_parsers import DAMAGE
 
@@ -164,7 +165,7 @@ def title(goal: str) -> str:
         return f"{name} [ms]"
     if not goal.startswith("val/"):
         return name
-    return f"Validation {name if name[:2].isupper() else name[:1].lower() + name[1:]}"
+    return f"Validation {name if name[:2].isupper() else vocabulary.lowered(name)}"
 
 
 def counts(study: Study) -> dict[str, int]:
@@ -217,19 +218,15 @@ def _choice(study: Study) -> str:
         front = int(study.front.sum())
         are = "is one trial" if front == 1 else f"are {front:,} trials"
         return (
-            f"There {are} that no other trial exceeds in {vocabulary.listed([*map(_lowered, study.titles)])} "
+            f"There {are} that no other trial exceeds in {vocabulary.listed([*map(lowered, study.titles)])} "
             "together; the choice among them is yours."
         )
     best = study.trials[study.trials["number"] == study.chosen].iloc[0]
     number = vocabulary.counted(len(study.finished), "finished trial")
     value = short(best[study.values[0]])
     return (
-        f"Trial {study.chosen} was chosen: it has the best {_lowered(study.titles[0])}, {value}, of {number}."
+        f"Trial {study.chosen} was chosen: it has the best {lowered(study.titles[0])}, {value}, of {number}."
     )
-
-
-def _lowered(text: str) -> str:
-    return text[:1].lower() + text[1:]
 
 
 def _optimism(study: Study) -> list[str]:
@@ -260,7 +257,9 @@ def _measured(study: Study, name: str, best: int) -> str:
     """Return a sentence where the corrected number differs from the one that chose, or is another trial's."""
     is_loss = next(iter(study.goals)).endswith("/loss")
     how = (
-        f"A loss is corrected as {_lowered(name)}" if is_loss else f"{name} is measured on all folds together"
+        f"A loss is corrected as {vocabulary.lowered(name)}"
+        if is_loss
+        else f"{name} is measured on all folds together"
     )
     if best != study.chosen:
         return f"{how}, by which trial {best} is the best, not the chosen trial {study.chosen}. "

@@ -120,6 +120,11 @@ def sentence(text: str) -> str:
     return text if not text else text[:1].upper() + text[1:] + ("" if text[-1] in ".!?" else ".")
 
 
+def lowered(text: str) -> str:
+    """Return a text with a small first letter."""
+    return text[:1].lower() + text[1:]
+
+
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun, such as ``1 run`` or ``4,787 images``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

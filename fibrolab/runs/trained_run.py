@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pandas as pd
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from fibrolab import keys, local_runs
 from fibrolab.errors import ConfigError, DataError
@@ -579,7 +579,8 @@ def best_epoch(history: pd.DataFrame, monitor: str, mode: str) -> dict[str, floa
 
 def ids(given: Any) -> list[str]:
     """Return the run ids of a setting with one or several; YAML reads an id of digits only as a number."""
-    return [str(run_id) for run_id in (given if isinstance(given, list) else [given]) if run_id is not None]
+    several = given if isinstance(given, list | ListConfig) else [given]
+    return [str(run_id) for run_id in several if run_id is not None]
 
 
 def named_twice(run_ids: Iterable[str]) -> list[str]:
@@ -594,7 +595,6 @@ def only(given: Any) -> str:
     Raises:
         ConfigError: It names several.
     """
-    found = ids(given)
-    if len(found) != 1:
+    if len(found := ids(given)) != 1:
         raise ConfigError(f"run={given} is not one run: give an id, as `train` prints it.")
     return found[0]

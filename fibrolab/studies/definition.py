@@ -5,12 +5,13 @@ A study has arms, protocols, tasks and seeds; each combination is a training of 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from fibrolab.allowed import whole
 from fibrolab.choices import refuse, unknown
 from fibrolab.errors import ConfigError
 
@@ -177,7 +178,7 @@ def read(given: str, root: Path) -> Study:
         home=home,
         title=str(content.get("title") or path.parent.name),
         source=str(content.get("source") or ""),
-        arms={name: arm if arm.label else _labelled(arm) for name, arm in arms.items()},
+        arms={name: replace(arm, label=arm.label or arm.name) for name, arm in arms.items()},
         protocols={
             name: Protocol(str(name), **_plain(part or {})) for name, part in content["protocols"].items()
         },
@@ -214,10 +215,6 @@ def _file(given: str, root: Path) -> tuple[Path, Path]:
         if (path := place / given / FILE).is_file():
             return path.absolute(), (root / EXPERIMENTS / given).absolute()
     raise ConfigError(unknown("study", given, names(root)) + " A study of your own is the path of its YAML.")
-
-
-def _labelled(arm: Arm) -> Arm:
-    return Arm(**{**{one.name: getattr(arm, one.name) for one in fields(Arm)}, "label": arm.name})
 
 
 def _plain(part: Mapping[str, Any]) -> dict[str, Any]:
@@ -337,12 +334,8 @@ def _faults_of_arms(content: Mapping[str, Any]) -> Iterator[str]:
     if content.get("reference") and content["reference"] not in (*arms, ALL):
         yield unknown("reference", content["reference"], list(arms))
     seeds = content.get("seeds") or []
-    yield from (f"seeds: {seed} is not a whole number from 0." for seed in seeds if not _is_seed(seed))
+    yield from (f"seeds: {seed} is not a whole number from 0." for seed in seeds if not whole(0).holds(seed))
     yield from _circles({str(name): Arm(str(name), **_plain(values or {})) for name, values in arms.items()})
-
-
-def _is_seed(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _circles(arms: Mapping[str, Arm]) -> Iterator[str]:

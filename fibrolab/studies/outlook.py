@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
-import pandas as pd
 
 from fibrolab import keys
 from fibrolab.data.labelled_data import LabelledData
@@ -101,22 +100,18 @@ def _power(training: Training, data: LabelledData) -> str:
     rows = data.split.rows(keys.TEST)
     if training.config.folds == "all" and "test" not in training.config.split:
         rows = np.arange(len(data.manifest))
-    n = data.manifest.table[keys.GROUP_ID].iloc[rows].nunique()
+    groups, labels = data.manifest.table[keys.GROUP_ID].iloc[rows], data.labels[rows]
+    n = groups.nunique()
     gaps = {"accuracy": least(_needed_for_accuracy, n)}
-    labels = data.labels[rows]
     for name, lowest in endpoints.of_task(data.classes, task.endpoints or {}, bool(task.ordered)).items():
-        positive = _groups(data, rows[labels >= lowest])
+        positive = groups[labels >= lowest].nunique()
         if 0 < positive < n:
             gaps[f"AUC {name} ({positive} positive)"] = least(partial(_needed_for_auc, positive / n), n)
-    shown = ", ".join(f"{name} {_gap(gap)}" for name, gap in gaps.items())
+    shown = ", ".join(f"{name} {'none' if math.isnan(gap) else f'{gap:.3f}'}" for name, gap in gaps.items())
     return (
         f"{len(rows)} test images of {n} independent groups can show (power 80 %, better arm at {BETTER}) "
         f"differences from: {shown}."
     )
-
-
-def _groups(data: LabelledData, rows: np.ndarray) -> int:
-    return int(pd.unique(data.manifest.table[keys.GROUP_ID].iloc[rows]).size)
 
 
 def _needed_for_auc(prevalence: float, other: float) -> float:
@@ -138,7 +133,3 @@ def least(needed: Callable[[float], float], n: int) -> float:
     gaps = np.arange(0.001, 0.35, 0.001)
     enough = [gap for gap in gaps if needed(BETTER - float(gap)) <= n]
     return float(enough[0]) if enough else math.nan
-
-
-def _gap(gap: float) -> str:
-    return "none" if math.isnan(gap) else f"{gap:.3f}"

@@ -1,26 +1,42 @@
-"""The page of a study, from its results alone."""
+"""The page of a study, from its results alone: verdict, tables, differences, learning curves, audit."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
-from fibrolab.reporting import numbers, study_page
-from fibrolab.reporting.study_page import Section
-from fibrolab.studies import published_sheets, readme, verdict
+from fibrolab import keys
+from fibrolab.reporting import html, numbers
+from fibrolab.reporting.figures import picture_grid
+from fibrolab.reporting.figures import study as figures
+from fibrolab.reporting.figures.style import save
+from fibrolab.reporting.tables import table_files
+from fibrolab.storage import put
+from fibrolab.studies import published_sheets, verdict
 from fibrolab.studies import result_sheets as sheets
 from fibrolab.studies.definition import Study
 from fibrolab.studies.parts import Part, parts
 from fibrolab.studies.results import SIGNIFICANT, Tables
 
-SHEETS = (
+PAGE_FILE = "study.html"
+PROTOCOLS = "protocols"  # figure of all protocols together
+CAPTIONS = {
+    PROTOCOLS: "Accuracy on the test samples with 95 % confidence intervals: networks filled, baselines "
+    "without a network hollow.",
+    "differences": "Differences between arms with 95 % confidence intervals; filled where the corrected p is "
+    "below .05.",
+    "curves": "Loss and accuracy by epoch, mean over the trainings of an arm.",
+}
+SHEETS = (  # of one protocol and task; the page folds all but the first two
     sheets.cohort, sheets.arms, sheets.differences, sheets.markers, sheets.beside_markers, sheets.folds,
     sheets.classes, sheets.confusion, sheets.variance, sheets.seen, sheets.balance, published_sheets.reported,
 )  # fmt: skip
 
 
 def write(study: Study, size: str, tables: Tables, folder: Path) -> Path:
-    """Write the page of a study into the folder of its results, with its figures and tables.
+    """Write the figures, the tables as CSV and LaTeX, and the page of a study.
 
     Args:
         study: The study.
@@ -29,36 +45,57 @@ def write(study: Study, size: str, tables: Tables, folder: Path) -> Path:
         folder: Folder of the results.
 
     Returns:
-        Path of the page.
+        The page, ``study.html`` in that folder.
+
+    Raises:
+        StorageError: The disk is full or the folder cannot be written.
     """
-    found = parts(study, size, tables)
-    return study_page.write(
-        folder,
-        study.title,
-        study.source,
-        f"Results at size={size}: {readme.trained(tables)}",
-        list(verdict.sentences(study, size, tables)),
-        sheets.accuracies(found),
-        [_section(part) for part in found],
-        [published_sheets.apart(study, tables, whole=True), published_sheets.related(study)],
-    )
+    found, place = parts(study, size, tables), folder / keys.FIGURES
+    if (accuracies := sheets.accuracies(found)) is not None:
+        save(figures.protocols(accuracies), place / f"{PROTOCOLS}.png")
+    sections = [_section(part, number, place) for number, part in enumerate(found, 1)]
+    published = [published_sheets.apart(study, tables, whole=True), published_sheets.related(study)]
+    for sheet in [*(sheet for section in sections for sheet in section["sheets"]), *published]:
+        if sheet.lines:
+            table_files.save(sheet, folder / table_files.FOLDER)
+    content = {
+        "name": study.title,
+        "source": study.source,
+        "lead": f"Results at size={size}: {verdict.trained(tables)}",
+        "verdict": list(verdict.sentences(study, size, tables)),
+        "protocols": None if accuracies is None else PROTOCOLS,
+        "sections": sections,
+        "published": [sheet for sheet in published if sheet.lines],
+        "figures": html.pictures(place, lambda name: CAPTIONS[name.partition("_")[0]]),
+        "tables_folder": table_files.FOLDER,
+    }
+    return put(folder / PAGE_FILE, html.render("study.html.j2", content))
 
 
-def _section(part: Part) -> Section:
+def _section(part: Part, number: int, place: Path) -> dict[str, Any]:
+    """Draw the figures of one protocol and task, and return what the page shows of it."""
+    drawn: dict[str, tuple[Callable[[pd.DataFrame], Figure], pd.DataFrame | None]] = {
+        f"differences_{number}": (figures.differences, _differences(part)),
+        f"curves_{number}": (figures.curves, _history(part)),
+    }
+    for name, (draw, table) in drawn.items():
+        if table is not None:
+            save(draw(table), place / f"{name}.png")
     audit = part.tables["audit"].drop_duplicates("key")
-    return Section(
-        title=part.title,
-        leaks=part.study.protocols[part.protocol].leaks,
-        sheets=[make(part) for make in SHEETS],
-        findings=list(map(str, audit["sentence"])),
-        verdict=str(audit["verdict"].iloc[0]) if len(audit) else "",
-        differences=_differences(part),
-        history=_history(part),
-        pictures=part.pictures,
-    )
+    return {
+        "number": number,
+        "title": part.title,
+        "leaks": part.study.protocols[part.protocol].leaks,
+        "sheets": [make(part) for make in SHEETS],
+        "figures": list(drawn),
+        "pictures": [html.printed(place / file, picture_grid.DPI, words) for file, words in part.pictures],
+        "findings": list(map(str, audit["sentence"])),
+        "verdict": str(audit["verdict"].iloc[0]) if len(audit) else "",
+    }
 
 
 def _differences(part: Part) -> pd.DataFrame | None:
+    """Return the differences as the figure takes them; None without any."""
     rows = part.differences
     if rows.empty:
         return None
@@ -73,6 +110,7 @@ def _differences(part: Part) -> pd.DataFrame | None:
 
 
 def _history(part: Part) -> pd.DataFrame | None:
+    """Return the learning curves as the figure takes them; None without any."""
     table = part.tables["history"]
     if table.empty or "train/loss" not in table:  # a protocol may have no validation
         return None

@@ -9,7 +9,7 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.evaluation.measures import catalogue
 from fibrolab.reporting import numbers
-from fibrolab.reporting.tables.sheet import Cell, Column, Sheet, line
+from fibrolab.reporting.tables.sheet import Cell, Column, Sheet, columns, line
 from fibrolab.studies import results
 from fibrolab.studies.definition import Study
 from fibrolab.studies.parts import SAMPLE, Part, cell_of, class_name, ends_of, label_of
@@ -31,10 +31,9 @@ def reported(part: Part) -> Sheet:
         difference = "" if here is None else numbers.quantity(here["value"] - float(row["value"]), metric)
         named = part.label(row["arm"]), cohort, class_name(str(row["of"])), numbers.title(metric)
         lines.append(line(*named, cell_of(here, metric), _shown(row), difference))
-    titles = [Column(name, False) for name in ("Arm", "Samples", "Class", "Measure")]
-    columns = [*titles, Column("Here"), Column("Published"), Column("Difference")]
+    titles = columns("Arm", "Samples", "Class", "Measure", "Here", "Published", "Difference", texts=4)
     caption = "Published numbers of the same networks beside ours, and ours minus theirs; patients differ."
-    return Sheet(f"{part.title}: beside the paper", caption, columns, lines)
+    return Sheet(f"{part.title}: beside the paper", caption, titles, lines)
 
 
 def apart(study: Study, tables: Tables, whole: bool = False) -> Sheet:
@@ -61,11 +60,11 @@ def apart(study: Study, tables: Tables, whole: bool = False) -> Sheet:
         places = dict.fromkeys(one.strip() for cell in cells for one in cell.small.split(";") if one)
         lines.append(line(label_of(study, arm), *about, *(cell.text for cell in cells), "; ".join(places)))
     about = ("Arm", "Task", *(("Samples", "Class") if whole else ()))
-    columns = [*(Column(name, False) for name in about), *(Column(numbers.title(name)) for name in names)]
-    columns.append(Column("In the paper", False))
+    titles = columns(*about, *map(numbers.title, names), texts=len(about))
+    titles.append(Column("In the paper", False))
     caption = "Published, with networks that were not trained here; not comparable with the numbers above."
-    style = "broad sheet" if len(columns) > MANY else ""
-    return Sheet("Published numbers of other networks", caption, columns, lines, style)
+    style = "broad sheet" if len(titles) > MANY else ""
+    return Sheet("Published numbers of other networks", caption, titles, lines, style)
 
 
 def related(study: Study) -> Sheet:
@@ -83,10 +82,10 @@ def related(study: Study) -> Sheet:
         )
         for row in table.to_dict("records")
     ]
-    columns = [Column(name, False) for name in ("Work", "Data", "Arm, task, class", "Measure")]
-    columns += [Column("Value"), Column("Source", False)]
+    titles = columns("Work", "Data", "Arm, task, class", "Measure", "Value", texts=4)
+    titles.append(Column("Source", False))
     caption = "As the paper cites them, on other patients; not comparable with the numbers above."
-    return Sheet("Earlier results", caption, columns, lines)
+    return Sheet("Earlier results", caption, titles, lines)
 
 
 def measures_of_paper(part: Part) -> list[str]:

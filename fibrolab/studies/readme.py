@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fibrolab import keys
-from fibrolab.reporting.study_page import CAPTIONS, PROTOCOLS
-from fibrolab.reporting.tables.sheet import Cell, Sheet
+from fibrolab.reporting.tables.sheet import Sheet
 from fibrolab.storage import put
 from fibrolab.studies import published_sheets, verdict
 from fibrolab.studies import result_sheets as sheets
 from fibrolab.studies.definition import Study
-from fibrolab.studies.parts import Part, parts
+from fibrolab.studies.page import CAPTIONS, PROTOCOLS
+from fibrolab.studies.parts import parts
 from fibrolab.studies.results import Tables
 
 README = "README.md"
@@ -50,39 +50,24 @@ def inserted(text: str, size: str, content: str) -> str:
 
 def section(study: Study, size: str, tables: Tables) -> str:
     """Return the section of a size: a table for each protocol and task, differences, the verdict."""
-    lines = [f"## Results at size={size}", "", trained(tables), ""]
+    lines = [f"## Results at size={size}", "", verdict.trained(tables), ""]
     found = parts(study, size, tables)
     if sheets.accuracies(found) is not None:
         lines += _picture(f"{PROTOCOLS}.svg", CAPTIONS[PROTOCOLS], size)
     for part in found:
         for sheet in (sheets.arms(part), sheets.differences(part)):
             lines += [*markdown(sheet), ""]
-        lines += _pictures(part)
+        for file, caption in part.pictures:
+            lines += _picture(file, caption, size)
     if (apart := published_sheets.apart(study, tables)).lines:
         lines += [*markdown(apart), ""]
     lines += ["**Verdict.** " + " ".join(verdict.sentences(study, size, tables))]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
 
 
-def _pictures(part: Part) -> Iterator[str]:
-    """Yield the pictures of a protocol and task, with their captions below."""
-    for file, caption in part.pictures:
-        yield from _picture(file, caption, part.size)
-
-
-def _picture(file: str, caption: str, size: str) -> Iterator[str]:
-    yield from (f"![{Path(file).stem}](results/{size}/{keys.FIGURES}/{file})", "", f"*{caption}*", "")
-
-
-def trained(tables: Tables) -> str:
-    """Return a sentence on the number of trainings and their time."""
-    table = tables["trainings"]
-    done = table[table["state"] == "finished"]
-    minutes = done["seconds"].sum() / 60 if "seconds" in done else 0
-    time = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
-    text = f"{len(done)} trainings, {time} in all."
-    holes = len(table) - len(done)
-    return text if not holes else f"{text} {holes} did not finish; their rows say why."
+def _picture(file: str, caption: str, size: str) -> tuple[str, ...]:
+    """Return a picture with its caption below."""
+    return f"![{Path(file).stem}](results/{size}/{keys.FIGURES}/{file})", "", f"*{caption}*", ""
 
 
 def markdown(sheet: Sheet) -> Iterator[str]:
@@ -96,15 +81,10 @@ def markdown(sheet: Sheet) -> Iterator[str]:
     yield _line([column.title for column in sheet.columns])
     yield _line(["---:" if column.number else "---" for column in sheet.columns])
     for each in sheet.lines:
-        yield _line([_text(cell) for cell in each.cells])
+        yield _line([cell.joined for cell in each.cells])
     for _, note in sheet.notes:
         yield ""
         yield f"**{note}**"
-
-
-def _text(cell: Cell) -> str:
-    between = " " if cell.small.startswith("[") else ", "
-    return between.join(filter(None, (cell.text, cell.small)))
 
 
 def _line(cells: list[str]) -> str:

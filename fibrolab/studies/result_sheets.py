@@ -11,7 +11,7 @@ from fibrolab.evaluation.comparison.fold_by_fold import OF_CLASSES as MEASURES_O
 from fibrolab.reporting import numbers, vocabulary
 from fibrolab.reporting.tables.comparison import of_variance
 from fibrolab.reporting.tables.population import characteristics
-from fibrolab.reporting.tables.sheet import Cell, Column, Line, Sheet, count, line, probability
+from fibrolab.reporting.tables.sheet import Cell, Line, Sheet, columns, count, line, probability
 from fibrolab.studies import results
 from fibrolab.studies.parts import SAMPLE, Part, cell_of, class_name, ends_of
 from fibrolab.studies.published_sheets import (
@@ -28,7 +28,7 @@ CHANCE = "p_chance"  # column of `metrics`
 OF_MARKERS = ("accuracy", "sensitivity", "specificity", "ppv", "f1")  # at a cut-off
 OF_CLASSES = tuple(f"{name}_" for name in MEASURES_OF_CLASSES)
 NONE = "none"  # network of a baseline
-DIFFERENCE = [Column("Difference", False), Column("Measure", False), Column("Value"), Column("p, corrected")]
+DIFFERENCE = columns("Difference", "Measure", "Value", "p, corrected", texts=2)
 
 
 def accuracies(found: Sequence[Part]) -> pd.DataFrame | None:
@@ -79,10 +79,9 @@ def arms(part: Part) -> Sheet:
         shown = cell_of(ends_of(pd.Series(row)), "accuracy")
         cells = [shown if name == "accuracy" else Cell("") for name in part.measures]
         lines.append(line(numbers.baseline_name(str(row["baseline"])), NONE, *cells, *[""] * len(beside)))
-    columns = [Column("Arm", False), Column("Network", False), *map(Column, titles[1:])]
-    style = "broad sheet" if len(columns) > MANY else ""
-    notes = list(_notes(part))
-    return Sheet(f"{part.title}: arms and baselines", _caption(part), columns, lines, style, notes=notes)
+    style = "broad sheet" if len(titles) + 1 > MANY else ""
+    notes, headings = list(_notes(part)), columns("Arm", *titles, texts=2)
+    return Sheet(f"{part.title}: arms and baselines", _caption(part), headings, lines, style, notes=notes)
 
 
 def differences(part: Part) -> Sheet:
@@ -136,13 +135,13 @@ def seen(part: Part) -> Sheet:
             middle = _mean(found[SAMPLE], metric) if SAMPLE in found else ""
             lines.append(line(part.label(arm), numbers.title(metric), *cells, middle))
     titles = [*({SAMPLE: "Test"}.get(level, level.capitalize()) for level in levels), "Test, mean ± SD"]
-    columns = [Column("Arm", False), Column("Measure", False), *map(Column, titles)]
     caption = (
         "First seed; a value on samples that trained or chose a network is no test of it. Mean and SD over "
         "resamples of the test samples."
     )
+    shown = columns("Arm", "Measure", *titles, texts=2)
     parts = "training, validation and test" if results.SEEN[0] in levels else "validation and test"
-    return Sheet(f"{part.title}: {parts}", caption, columns, lines if len(levels) > 1 else [])
+    return Sheet(f"{part.title}: {parts}", caption, shown, lines if len(levels) > 1 else [])
 
 
 def folds(part: Part) -> Sheet:
@@ -163,9 +162,9 @@ def folds(part: Part) -> Sheet:
             each = [numbers.quantity(float(value), name) for value in values.loc[name].reindex(names)]
             middle, sd = (numbers.quantity(float(means.loc[name, end]), name) for end in ("value", "sd"))
             lines.append(line(part.label(arm), _title(name), *each, f"{middle} ± {sd}"))
-    columns = [Column("Arm", False), Column("Measure", False), *(Column(f"Fold {name}") for name in names)]
+    titles = columns("Arm", "Measure", *(f"Fold {name}" for name in names), "Mean ± SD", texts=2)
     caption = "Each fold tests samples of its own; first seed. The SD is that between folds."
-    return Sheet(f"{part.title}: folds", caption, [*columns, Column("Mean ± SD")], lines)
+    return Sheet(f"{part.title}: folds", caption, titles, lines)
 
 
 def markers(part: Part) -> Sheet:
@@ -186,13 +185,13 @@ def markers(part: Part) -> Sheet:
         cutoff = numbers.quantity(float(at["cutoff"].iloc[0]), "threshold")
         paper = printed_number(of_cohort(part.published), marker, endpoint, "auc")
         lines.append(line(vocabulary.marker(marker), endpoint, f"{cutoff}, {rule}", *cells, paper))
-    titles = ["AUC", *(numbers.title(name) for name in OF_MARKERS), "AUC, published"]
-    columns = [Column("Marker", False), Column("End point", False), Column("Cut-off"), *map(Column, titles)]
+    measures = ["AUC", *map(numbers.title, OF_MARKERS), "AUC, published"]
+    titles = columns("Marker", "End point", "Cut-off", *measures, texts=2)
     caption = (
         "Clinical markers on the test patients who have them; cut-offs are fitted on validation patients. "
         "Published AUCs are of the paper's patients."
     )
-    return Sheet(f"{part.title}: markers", caption, columns, lines)
+    return Sheet(f"{part.title}: markers", caption, titles, lines)
 
 
 def cohort(part: Part) -> Sheet:
@@ -220,10 +219,9 @@ def balance(part: Part) -> Sheet:
         line(part.label(row["arm"]), str(row[results.TRAINED]), str(row[results.DRAWN]))
         for row in rows.to_dict("records")
     ]
-    titles = ("Training samples", "Drawn in the first epoch")
+    titles = columns("Arm", "Training samples", "Drawn in the first epoch", texts=3)
     caption = "Training samples by class, before and after balancing; of folds the first one."
-    columns = [Column("Arm", False), *(Column(title, False) for title in titles)]
-    return Sheet(f"{part.title}: balance", caption, columns, lines)
+    return Sheet(f"{part.title}: balance", caption, titles, lines)
 
 
 def classes(part: Part) -> Sheet:
@@ -244,10 +242,11 @@ def classes(part: Part) -> Sheet:
             chance = [_chance(of_class["sensitivity"])] if several else []
             lines.append(line(part.label(arm), class_name(name), *cells, *chance))
     titles = [*map(numbers.title, measures), *(["p, against chance"] if several else [])]
-    columns = [Column("Arm", False), Column("Class", False), *map(Column, titles)]
     caption = "Each class against the others, first seed."
     caption += " p of the sensitivity, not corrected." if several else ""
-    return Sheet(f"{part.title}: classes", caption, columns, lines, "broad sheet")
+    return Sheet(
+        f"{part.title}: classes", caption, columns("Arm", "Class", *titles, texts=2), lines, "broad sheet"
+    )
 
 
 def _chance(row: Mapping[Hashable, Any] | None) -> str:
@@ -275,12 +274,8 @@ def confusion(part: Part) -> Sheet:
         for true in dict.fromkeys(map(str, own["true"])):
             cells = [count(float(counts.get((true, name), 0))) for name in names]
             lines.append(line(part.label(arm), true, *cells))
-    columns = [
-        Column("Arm", False),
-        Column("True class", False),
-        *(Column(f"Predicted {name}") for name in names),
-    ]
-    return Sheet(f"{part.title}: confusion matrices", "Test samples of all seeds together.", columns, lines)
+    titles = columns("Arm", "True class", *(f"Predicted {name}" for name in names), texts=2)
+    return Sheet(f"{part.title}: confusion matrices", "Test samples of all seeds together.", titles, lines)
 
 
 def _title(metric: str) -> str:

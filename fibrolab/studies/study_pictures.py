@@ -5,6 +5,7 @@ show them again by `rebuild=true`, which cannot draw them.
 """
 
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +46,7 @@ MOST = 8  # columns of maps in one figure
 PLURAL = {keys.IMAGE: "pictures", keys.ELASTOGRAM: "elastograms", keys.CLIP: "films"}
 
 _log = logging.getLogger(__name__)
+Figure = tuple[str, Sequence[Column], Sequence[str], str]  # name, columns, rows and caption
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def draw(
             figures += [*_steps(study, found, protocol, cache), *_pairs(found, protocol, cache)]
             figures += _masks(found, protocol, cache)
         for name, columns, names, caption in figures:
-            file = f"{_file_name(name)}{ENDING}"
+            file = re.sub(r"[^\w-]", "_", name) + ENDING
             put(folder / file, picture_grid.webp(picture_grid.grid(columns, names)))
             rows.append({"protocol": protocol, "task": task, "file": file, "caption": caption})
     if hashed and rows:
@@ -185,9 +187,7 @@ def _network(label: str, run: TrainedRun, data: LabelledData) -> ArmNetwork:
     return ArmNetwork(label, run, network, data, selection.outcomes(tested), groups, branches)
 
 
-def _maps(
-    study: Study, found: Gathered, words: str, cache: Path
-) -> Iterator[tuple[str, Sequence[Column], Sequence[str], str]]:
+def _maps(study: Study, found: Gathered, words: str, cache: Path) -> Iterator[Figure]:
     """Yield name, columns, rows and caption of each figure of maps: one a modality, several of many arms."""
     absent = dict(found.absent)
     for modality in PLURAL:
@@ -325,9 +325,7 @@ def _source(arm: ArmNetwork, modality: str, data: LabelledData) -> Source:
     return explanation_pictures.sources_of(arm.network, [data.manifest])[arm.branches[modality][0]]
 
 
-def _steps(
-    study: Study, found: Gathered, protocol: str, cache: Path
-) -> Iterator[tuple[str, Sequence[Column], Sequence[str], str]]:
+def _steps(study: Study, found: Gathered, protocol: str, cache: Path) -> Iterator[Figure]:
     """Yield the figure of training samples as read, preprocessed and augmented, as one arm trains on them."""
     for modality in PLURAL:
         if (arm := found.shown(study, modality)) is None:
@@ -341,9 +339,7 @@ def _steps(
         return
 
 
-def _pairs(
-    found: Gathered, protocol: str, cache: Path
-) -> Iterator[tuple[str, Sequence[Column], Sequence[str], str]]:
+def _pairs(found: Gathered, protocol: str, cache: Path) -> Iterator[Figure]:
     """Yield the figure of a test sample of each stage in all modalities of one arm."""
     several = [arm for arm in found.networks.values() if len(arm.branches) > 1]
     if not several:
@@ -366,9 +362,7 @@ def _pairs(
     yield f"pairs_{protocol}", columns, [PLURAL[name] for name in arm.branches], caption
 
 
-def _masks(
-    found: Gathered, protocol: str, cache: Path
-) -> Iterator[tuple[str, Sequence[Column], Sequence[str], str]]:
+def _masks(found: Gathered, protocol: str, cache: Path) -> Iterator[Figure]:
     """Yield a figure for each segmenter: test pictures, the masks that it is measured by, and its own."""
     for label, (run, data) in found.segmenters.items():
         try:
@@ -482,7 +476,3 @@ def _described(preprocess: Preprocess) -> list[str]:
 def _sized(pixels: np.ndarray) -> Tile:
     height, width = pixels.shape[:2]
     return Tile(pixels, f"{width} × {height} px")
-
-
-def _file_name(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "_-" else "_" for letter in name)

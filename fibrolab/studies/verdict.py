@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from fibrolab.reporting import numbers
+from fibrolab.reporting.vocabulary import lowered
 from fibrolab.studies.definition import Study
 from fibrolab.studies.parts import Part, parts
 from fibrolab.studies.result_sheets import at_end_point
@@ -17,6 +18,17 @@ def sentences(study: Study, size: str, tables: Tables) -> Iterator[str]:
         yield from between_arms(part)
         yield from beside_markers(part)
     yield from between_protocols(found)
+
+
+def trained(tables: Tables) -> str:
+    """Return a sentence on the number of trainings and their time."""
+    table = tables["trainings"]
+    done = table[table["state"] == "finished"]
+    minutes = done["seconds"].sum() / 60 if "seconds" in done else 0
+    time = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+    text = f"{len(done)} trainings, {time} in all."
+    holes = len(table) - len(done)
+    return text if not holes else f"{text} {holes} did not finish; their rows say why."
 
 
 def against_baselines(part: Part) -> Iterator[str]:
@@ -109,12 +121,8 @@ def between_protocols(found: list[Part]) -> Iterator[str]:
                     " and ".join([f"{label} {_accuracy(leaking)}", _accuracy(honest)])
                     for label, (leaking, honest) in pairs.items()
                 )
-                yield f"{part.title} and {_lowered(other.title)}, accuracy of the same arms: {listed}."
+                yield f"{part.title} and {lowered(other.title)}, accuracy of the same arms: {listed}."
 
 
 def _accuracy(value: float) -> str:
     return numbers.quantity(value, "accuracy")
-
-
-def _lowered(text: str) -> str:
-    return text[:1].lower() + text[1:]

@@ -133,11 +133,6 @@ def write_result(job: Job, result: Result) -> None:
     put(job.folder / RESULT_FILE, json.dumps(asdict(result)).encode())
 
 
-def read_result(job: Job) -> Result | None:
-    """Return what the child wrote at its end; None if it was killed before."""
-    return left_in(job.folder)
-
-
 def left_in(folder: Path) -> Result | None:
     """Return what the child of a job's folder wrote at its end; None if it was killed before."""
     path = folder / RESULT_FILE

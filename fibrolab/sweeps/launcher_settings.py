@@ -4,6 +4,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fibrolab.allowed import POSITIVE, whole
+
 PROGRAM = (sys.executable, "-m", "fibrolab.train")
 
 
@@ -52,11 +54,9 @@ class Launching:
 def slurm_faults(slurm: Slurm) -> list[str]:
     """Return a sentence on each setting of Slurm that is out of range."""
     found, cpus, memory = [], slurm.cpus_per_job, slurm.memory_gb
-    if not isinstance(cpus, int) or isinstance(cpus, bool) or cpus < 1:
-        found.append(f"hydra.launcher.slurm.cpus_per_job={cpus} is not a whole number from 1.")
-    if memory is not None and (
-        not isinstance(memory, int | float) or isinstance(memory, bool) or memory <= 0
-    ):
+    if not (number := whole(1)).holds(cpus):
+        found.append(f"hydra.launcher.slurm.cpus_per_job={cpus} is not {number.words}.")
+    if memory is not None and not POSITIVE.holds(memory):
         found.append(f"hydra.launcher.slurm.memory_gb={memory} is not a size in GB above 0, or null.")
     if not isinstance(slurm.requeue, bool):
         found.append(f"hydra.launcher.slurm.requeue={slurm.requeue} is neither true nor false.")

@@ -13,10 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fibrolab.allowed import whole
 from fibrolab.choices import refuse
 from fibrolab.errors import FibrolabError, StorageError, TrainingError, listing
 from fibrolab.processes import CORES, ENDING, PARENT, cores, kills_for_memory
-from fibrolab.storage import make_folder, unwritable
+from fibrolab.storage import make_folder, writing
 from fibrolab.sweeps import jobs as folders
 from fibrolab.sweeps import slurm_launching
 from fibrolab.sweeps.job_table import JobTable, job_table
@@ -67,7 +68,10 @@ def run(jobs: Iterable[Job], settings: Launching) -> Generator[tuple[Job, Result
                     shown.refresh()
                     time.sleep(POLL)
         finally:
-            _end(running)
+            for child in running:  # all at the same time, politely at first
+                child.stop()
+            for child in running:
+                child.wait()
 
 
 class _Child:
@@ -90,15 +94,12 @@ class _Child:
         }
         path = job.folder / folders.LOG_FILE
         self._process: subprocess.Popen | ForkedJob
-        try:
-            with path.open("ab") as log:
-                own = template and template.start(words[len(PROGRAM) :], environment, path)
-                self._process = own or subprocess.Popen(
-                    words,
-                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True,
-                )  # fmt: skip
-        except OSError as fault:
-            raise StorageError(unwritable(path, fault)) from fault
+        with writing(path), path.open("ab") as log:
+            own = template and template.start(words[len(PROGRAM) :], environment, path)
+            self._process = own or subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True,
+            )  # fmt: skip
         self._latest = time.monotonic() + 60 * (settings.job_timeout or float("inf"))
         self._timeout, self._stopped = settings.job_timeout, False
         self._killed_at = float("inf")
@@ -136,7 +137,7 @@ class _Child:
         """Return the end of the job, from its own words, its exit code, and whether it was stopped."""
         code = self._process.returncode
         assert code is not None, "it has ended"
-        found = folders.read_result(self.job) or Result("killed")
+        found = folders.left_in(self.job.folder) or Result("killed")
         if code == 0 and found.state in ("finished", "pruned"):
             return found
         if found.state in ("failed", "out of memory"):
@@ -197,13 +198,11 @@ def gpus_of_places(settings: Launching) -> list[Sequence[str] | None]:
 
 def faults(settings: Launching) -> list[str]:
     """Return a sentence on each setting that is out of range."""
-    found = []
-    for name, least in {"n_jobs": 1, "gpus_per_job": 0}.items():
-        value = getattr(settings, name)
-        optional = value is None and name == "gpus_per_job"
-        if not optional and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-            found.append(f"hydra.launcher.{name}={value} is not a whole number from {least}.")
-    limit = settings.job_timeout
+    found, gpus, limit = [], settings.gpus_per_job, settings.job_timeout
+    if not (number := whole(1)).holds(settings.n_jobs):
+        found.append(f"hydra.launcher.n_jobs={settings.n_jobs} is not {number.words}.")
+    if gpus is not None and not (number := whole(0)).holds(gpus):
+        found.append(f"hydra.launcher.gpus_per_job={gpus} is not {number.words}.")
     if limit is not None and (not isinstance(limit, int | float) or isinstance(limit, bool) or not limit > 0):
         found.append(f"hydra.launcher.job_timeout={limit} is not a time in minutes above 0, or null.")
     return found + (slurm_faults(settings.slurm) if settings.slurm else [])
@@ -273,11 +272,3 @@ def _environment(ours: Mapping[str, str], gpus: Sequence[str] | None, n_jobs: in
         found[CORES] = str(max(1, cores() // n_jobs))
         found.setdefault("OMP_NUM_THREADS", found[CORES])
     return found
-
-
-def _end(children: Sequence[_Child]) -> None:
-    """End jobs, all at the same time, politely at first."""
-    for child in children:
-        child.stop()
-    for child in children:
-        child.wait()

@@ -143,11 +143,13 @@ def parsed(given: Mapping[str, Any], words: Sequence[str] = ()) -> SearchSpace:
     """
     own = {word.lstrip("+").partition("=")[0] for word in words}
     faults: list[str] = []
-    lines = [f"{key}={value}" for key, value in given.items() if key not in own and not _is_nested(value)]
+    lines = [
+        f"{key}={value}" for key, value in given.items() if key not in own and not isinstance(value, Mapping)
+    ]
     lines = [*prepared("train", lines), *words]
     parameters = [*_parameters(lines, faults)]
     for key, options in given.items():
-        if key not in own and _is_nested(options):
+        if key not in own and isinstance(options, Mapping):
             parameters.append(_choice_with_parameters(str(key), options, faults))
     space = SearchSpace(tuple(parameters))
     faults += _misplaced(space)
@@ -158,10 +160,6 @@ def parsed(given: Mapping[str, Any], words: Sequence[str] = ()) -> SearchSpace:
         )
     refuse(faults)
     return space
-
-
-def _is_nested(value: Any) -> bool:
-    return isinstance(value, Mapping)
 
 
 def _choice_with_parameters(key: str, options: Mapping[str, Any], faults: list[str]) -> Parameter:

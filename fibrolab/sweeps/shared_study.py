@@ -7,6 +7,7 @@ process has left, or else as failed, and its parameters are queued again once.
 
 import contextlib
 import logging
+import math
 import threading
 import time
 import warnings
@@ -288,37 +289,25 @@ class SharedStudy:
         if trial.state.is_finished():  # another machine took this process for dead
             logger.warning("Trial %d was given up before it ended; its result is left out.", trial.number)
             return
-        storage, values = self.database.storage, self._values(result)
+        storage, reached = self.database.storage, result.metrics
+        if len(self.goals) == 1:
+            reached = {} if result.value is None else {self.goals[0].name: result.value}
+        values = {goal.name: float(reached.get(goal.name, math.nan)) for goal in self.goals}
+        missing = [name for name, value in values.items() if math.isnan(value)]
         state = TrialState.PRUNED if result.state == "pruned" else TrialState.FAIL
-        if values is not None:
+        if result.state == "finished" and not missing:
             state = TrialState.COMPLETE
-        error = result.error or ("" if state in DONE else f"the run has no {self._missing(result)}")
+        error = result.error or ("" if state in DONE else f"the run has no {', '.join(missing)}")
         for name, value in ((RUN, result.run), (STATE, result.state), (ERROR, masked(error))):
             if value:
                 storage.set_trial_user_attr(trial._trial_id, name, value)
         if state != TrialState.FAIL:
-            self.study.tell(trial.number, values, state)
+            reported = list(values.values()) if state == TrialState.COMPLETE else None
+            self.study.tell(trial.number, reported, state)
             return
         storage.set_trial_state_values(trial._trial_id, state)
         if result.state == "killed":
             self._queue_again(trial.number)
-
-    def _values(self, result: jobs.Result) -> list[float] | None:
-        """Return the value of each goal; None if the trial did not finish, or lacks one."""
-        if result.state != "finished" or self._missing(result):
-            return None
-        if len(self.goals) == 1:
-            return [float(result.value or 0.0)]
-        return [float(result.metrics[goal.name]) for goal in self.goals]
-
-    def _missing(self, result: jobs.Result) -> str:
-        """Return the names of the goals that a trial has no number for."""
-        found = dict(result.metrics)
-        if len(self.goals) == 1:
-            found = {} if result.value is None else {self.goals[0].name: result.value}
-        return ", ".join(
-            goal.name for goal in self.goals if goal.name not in found or found[goal.name] != found[goal.name]
-        )
 
     def _settle(self) -> None:
         """Settle the trials of processes that no longer exist; the caller holds the lock."""

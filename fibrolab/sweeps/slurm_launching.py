@@ -198,7 +198,7 @@ def _asked(*words: str) -> dict[str, str] | None:
 
 def _result(job: Job, state: str, settings: Launching) -> Result:
     """Return the end of a job, from its own words and from Slurm's."""
-    said = folders.read_result(job)
+    said = folders.left_in(job.folder)
     if said and said.state != "killed":
         return said
     found, cancelled = said or Result("killed"), state.startswith(("CANCELLED", "PREEMPTED"))

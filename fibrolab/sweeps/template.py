@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fibrolab.processes import PARENT
+from fibrolab.processes import PARENT, exists
 
 POLL = 0.05  # [s] between two looks at the answers of a template
 READY = {"ready": True}
@@ -113,8 +113,8 @@ class ForkedJob:
         if self.returncode is None:
             runs = self._template.read()
             self.returncode = self._template.codes.get(self.pid)
-            if self.returncode is None and not runs and not self._exists():  # nobody has seen its exit code
-                self.returncode = -signal.SIGKILL
+            if self.returncode is None and not runs and not exists(str(self.pid)):
+                self.returncode = -signal.SIGKILL  # nobody has seen its exit code
         return self.returncode
 
     def terminate(self) -> None:
@@ -135,12 +135,6 @@ class ForkedJob:
         if self.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, kind)
-
-    def _exists(self) -> bool:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, 0)
-            return True
-        return False
 
 
 def main() -> None:

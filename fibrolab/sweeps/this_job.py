@@ -56,7 +56,7 @@ def fail(error: Exception) -> None:
         if any(sign in full for sign in OUT_OF_MEMORY):
             state = "out of memory"
         text = words if isinstance(error, FibrolabError) else f"{type(error).__name__}: {words}"
-        begun = jobs.read_result(job) or Result("killed")
+        begun = jobs.left_in(job.folder) or Result("killed")
         ended = replace(begun, state=state, error=text)
         with contextlib.suppress(StorageError):  # a full disk must not hide the error
             jobs.write_result(job, ended)

@@ -377,9 +377,8 @@ class Tuning:
         in_a_row = 0
         while True:
             begun = False
-            with contextlib.closing(
-                self._launch(self._jobs())
-            ) as ended:  # which ends the jobs after an error
+            # Closing it ends the jobs after an error.
+            with contextlib.closing(self._launch(self._jobs())) as ended:
                 for job, result in ended:
                     begun = True
                     self.study.tell(job.number, result)

@@ -21,6 +21,7 @@ from torch import distributed, nn
 from torch.utils.data import DataLoader
 
 from fibrolab import keys
+from fibrolab.allowed import whole
 from fibrolab.data.augment import Augment, sample_keys
 from fibrolab.data.cache import ABSENT
 from fibrolab.data.datamodule import FibrosisDataModule
@@ -73,7 +74,7 @@ def cache_features(
         ConfigError: `views` is not a number from 1, or the accelerator or precision is not available.
         StorageError: The disk is full or the folder cannot be written.
     """
-    if views is not None and not (isinstance(views, int) and not isinstance(views, bool) and views >= 1):
+    if views is not None and not whole(1).holds(views):
         raise ConfigError(f"features.views={views} is neither a whole number from 1 nor null.")
     inputs = {name: _input_of(module, name) for name in module.network.branches}
     once = [name for name in inputs if _runs_once(module, datamodule, name, views)]

@@ -119,9 +119,8 @@ def _try_compiler() -> None:
     try:
         torch.compile(lambda x: x + 1)(torch.zeros(1, device=device))
     except RuntimeError as fault:
-        reason = " ".join(
-            str(fault).split("\n\n")[0].split()
-        )  # the first paragraph; debugging advice follows
+        # The first paragraph; debugging advice follows.
+        reason = " ".join(str(fault).split("\n\n")[0].split())
         raise ConfigError(
             f"compile=true, and torch cannot compile here ({reason}). Install what it asks for "
             "(g++ for a CPU, Triton for a GPU), or set compile=false."

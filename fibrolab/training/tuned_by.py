@@ -8,10 +8,8 @@ from fibrolab.errors import SplitError
 from fibrolab.runs import overlap
 from fibrolab.runs.trained_run import open_run
 
-CHOSE = (
-    keys.TRAIN,
-    keys.VALIDATION,
-)  # partitions by which settings are chosen; a test chooses none
+# Partitions by which settings are chosen; a test chooses none.
+CHOSE = (keys.TRAIN, keys.VALIDATION)
 
 
 def refuse_known_tests(config: DictConfig, data: LabelledData) -> None:

@@ -97,6 +97,7 @@ def test_a_study_is_planned_as_a_table() -> None:
         (api.train, ["loss=null"], "GROUP=null leaves out"),
         (api.train, ["-m", "seed=0,1"], "-m is a flag of the command line"),
         (api.evaluate, ["run=[a]"], "is not one run"),
+        (api.monitor, ["run=[a,b]", "predictions=x"], "is not one run"),
         (api.explain, ["run=[a,a]"], "Run a is named 2 times"),
         (api.explain, ["run=[a,b]", "input=."], "without input, also several"),
         (api.compare, ["runs=[a,b]", "paths.root=/nowhere"], "no tracking database"),

@@ -188,11 +188,14 @@ def started(code: str, root: Path) -> tuple[subprocess.Popen[str], IO[str]]:
 
 
 def test_a_current_folder_that_was_deleted_is_named(tmp_path: Path) -> None:
-    code = "import os, sys; os.rmdir(os.getcwd()); sys.argv = ['audit']; import fibrolab.audit as it"
+    code = (
+        "import os, runpy, sys; os.rmdir(os.getcwd()); sys.argv = ['audit']; "
+        "runpy.run_module('fibrolab.audit', run_name='__main__')"
+    )
     here = tmp_path / "here"
     here.mkdir()
     ended = subprocess.run(
-        [sys.executable, "-c", f"{code}; it.main()"], capture_output=True, text=True, check=False, cwd=here,
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=here,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert (ended.returncode, ended.stderr) == (

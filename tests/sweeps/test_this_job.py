@@ -109,9 +109,9 @@ def test_the_result_of_a_job_has_its_run_even_if_it_is_killed(job: Job) -> None:
     this_job.begin("0123abcd")
     begun = jobs.current()
     assert begun is not None
-    assert jobs.read_result(begun) == jobs.Result("killed", "0123abcd")
+    assert jobs.left_in(begun.folder) == jobs.Result("killed", "0123abcd")
     this_job.fail(ConfigError("seed=1 is odd.\nIt is."))
-    assert jobs.read_result(begun) == jobs.Result("failed", "0123abcd", error="seed=1 is odd.")
+    assert jobs.left_in(begun.folder) == jobs.Result("failed", "0123abcd", error="seed=1 is odd.")
 
 
 @pytest.mark.parametrize(("pruned", "state"), [(False, "finished"), (True, "pruned")])
@@ -124,7 +124,7 @@ def test_a_job_reports_how_its_training_ended(
     assert cross_validation.run(OmegaConf.create()) == 0.5
     found = jobs.current()
     assert found is not None
-    assert jobs.read_result(found) == jobs.Result(state, "0123abcd", 0.5, {"val/loss": 0.5})
+    assert jobs.left_in(found.folder) == jobs.Result(state, "0123abcd", 0.5, {"val/loss": 0.5})
 
 
 def test_a_job_without_memory_says_so_also_where_a_sentence_hides_it(job: Job) -> None:
@@ -135,12 +135,12 @@ def test_a_job_without_memory_says_so_also_where_a_sentence_hides_it(job: Job) -
     error.__cause__ = RuntimeError("CUDA out of memory. Tried to allocate 2 GiB.")
     for each in (error, MemoryError()):
         this_job.fail(each)
-        result = jobs.read_result(begun)
+        result = jobs.left_in(begun.folder)
         assert result is not None
         assert result.state == "out of memory"
     this_job.fail(TrainingError("Rank 1 was ended by signal 9 (SIGKILL)."))
-    result = jobs.read_result(begun)
+    result = jobs.left_in(begun.folder)
     assert result is not None
     assert result.state == "killed"
     this_job.fail(ValueError("a fault"))
-    assert jobs.read_result(begun) == jobs.Result("failed", error="ValueError: a fault")
+    assert jobs.left_in(begun.folder) == jobs.Result("failed", error="ValueError: a fault")

@@ -46,7 +46,7 @@ def trained(root: Path, studies: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
             config = compose("train", [*job.overrides, f"paths.root={root}"], return_hydra_config=True)
         monkeypatch.setattr(HydraConfig.instance(), "cfg", config)
         cross_validation.run(composed(*job.overrides, f"paths.root={root}"))
-        result = jobs.read_result(job)
+        result = jobs.left_in(job.folder)
         assert result is not None
         study.tell(trial.number, result)
         return result, study

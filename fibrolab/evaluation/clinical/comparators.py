@@ -156,7 +156,9 @@ def _rows(case: _Case, frame: pd.DataFrame, caveats: list[str]) -> Iterator[Row]
         yield arm_shared | {"metric": "auc"} | compared | area.columns(*notes)
         for rule, cutoff, decided, source, note in _cutoffs(arm, case, frame, score):
             part = arm_shared | {"rule": rule, "cutoff": cutoff, "source": source}
-            found = _measured(decided, positive, groups, case.level)
+            found = dict.fromkeys(DECIDED, Estimate(math.nan, note="there is no cut-off"))
+            if decided is not None:
+                found = decision_measures(decided, positive, groups, case.level)
             for metric in DECIDED:
                 yield part | {"metric": metric} | found[metric].columns(note)
 
@@ -181,15 +183,6 @@ def _score(arm: str, rows: pd.DataFrame, lowest: int) -> np.ndarray:
     if arm != RUN:
         return rows[arm].to_numpy(np.float64)
     return predictions.probabilities(rows)[:, lowest:].sum(axis=1)
-
-
-def _measured(
-    decided: np.ndarray | None, positive: np.ndarray, groups: np.ndarray, level: float
-) -> dict[str, Estimate]:
-    """Estimate the measures of `DECIDED` from decisions, bool (N,); None: there is no cut-off."""
-    if decided is None:
-        return dict.fromkeys(DECIDED, Estimate(math.nan, note="there is no cut-off"))
-    return decision_measures(decided, positive, groups, level)
 
 
 def decision_measures(

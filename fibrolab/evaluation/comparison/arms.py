@@ -236,9 +236,8 @@ def _of_classes(arm: Arm, prediction: Prediction, task: Task, weights: Weights) 
     names = catalogue.compared(len(task.classes), task.ordered)
     found = {Measure(HEADLINE, name): values[name] for name in names}
     averaged = [metric.name for metric in catalogue.by_class(averaged=True)]
-    shown = (
-        task.classes if len(task.classes) > 2 else task.classes[1:]
-    )  # with two classes the first mirrors the second
+    # With two classes the first mirrors the second.
+    shown = task.classes if len(task.classes) > 2 else task.classes[1:]
     for name in shown:
         found |= {Measure(CLASSES, rate, name): values[f"{rate}_{name}"] for rate in averaged}
     return found | {Measure(CLASSES, f"macro_{rate}"): values[f"macro_{rate}"] for rate in averaged}

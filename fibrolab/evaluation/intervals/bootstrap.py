@@ -17,9 +17,8 @@ BLOCK = 2**21  # weights held at once (16 MiB): memory does not grow with sample
 DEFINED = 0.9
 BLOCKS = 200  # of groups left out in turn: more would change the acceleration by less than .002
 
-Measure = Callable[
-    [Weights | None], dict[str, np.ndarray]
-]  # R values a metric, of weights (R, N); None: R = 1
+# R values a metric, of weights (R, N); None: R = 1.
+Measure = Callable[[Weights | None], dict[str, np.ndarray]]
 
 
 def intervals(
@@ -141,9 +140,8 @@ def leave_out(groups: Sequence[str] | np.ndarray) -> Iterator[np.ndarray]:
     """Yield weights (r, N) that leave out each group in turn or, of more than `BLOCKS`, blocks of groups."""
     names, codes = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
     count = min(len(names), BLOCKS)
-    block_of = (
-        np.random.default_rng(0).permutation(len(names)) % count
-    )  # the order of names may be informative
+    # The order of names may be informative.
+    block_of = np.random.default_rng(0).permutation(len(names)) % count
     rows = max(1, BLOCK // len(codes))
     for start in range(0, count, rows):
         blocks = np.arange(start, min(start + rows, count))

@@ -94,9 +94,8 @@ def degrees_of_freedom(
     for components, groups in ((ours, groups_of_ours), (others, groups_of_others)):
         part = (np.stack([np.bincount(groups, row) for row in components]) ** 2).sum(axis=1)
         total += part
-        squares += part**2 / (
-            effective_groups(np.bincount(groups)) - 1.0
-        )  # a group that holds none adds nothing
+        # A group that holds none adds nothing.
+        squares += part**2 / (effective_groups(np.bincount(groups)) - 1.0)
     return np.divide(total**2, squares, out=np.full(len(ours), np.inf), where=squares > 0)
 
 

@@ -42,7 +42,6 @@ def wrong_fold_summaries(rows: Sequence[Reported]) -> Iterator[Finding]:
             if ends is not None and not row.value.meets(ends(low), ends(high)):
                 yield Finding(
                     "folds",
-                    "impossible",
                     (row.line, *lines),
                     f"{row.name} is not the {row.fold} of its folds.",
                     f"{ends(low):.4g} to {ends(high):.4g}",
@@ -76,7 +75,6 @@ def wrong_class_averages(rows: Sequence[Reported]) -> Iterator[Finding]:
             if not row.value.meets(low, high):
                 yield Finding(
                     "class average",
-                    "impossible",
                     (row.line, *sum((each.lines for each in parts.values()), ())),
                     f"{row.name} is not the {'mean' if mean == 'macro' else 'weighted mean'} of its classes.",
                     f"{low:.4g} to {high:.4g}",
@@ -98,7 +96,6 @@ def f1_above_its_parts(rows: Sequence[Reported]) -> Iterator[Finding]:
             if f1.low > most + SLACK:
                 yield Finding(
                     "F1",
-                    "impossible",
                     (*f1.lines, *precision.lines, *sensitivity.lines),
                     f"{f1.row.name} is above the mean of precision {precision.text} and sensitivity "
                     f"{sensitivity.text}, which no average F1 exceeds.",
@@ -121,7 +118,6 @@ def _wrong_sd(row: Reported, low: np.ndarray, high: np.ndarray, lines: tuple[int
             return
     yield Finding(
         "folds",
-        "impossible",
         (row.line, *lines),
         f"The SD {row.sd.text} of {row.name} is not that of its folds.",
         f"{middle.std(ddof=1):.4g} with n - 1",
@@ -137,7 +133,6 @@ def _mean_beyond_extremes(group: Sequence[Reported]) -> Iterator[Finding]:
     if mean.high + SLACK < low.low or mean.low - SLACK > high.high:
         yield Finding(
             "folds",
-            "impossible",
             (*mean.lines, *low.lines, *high.lines),
             f"{mean.row.name} is not between its lowest fold {low.text} and its highest {high.text}.",
         )

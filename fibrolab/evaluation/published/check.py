@@ -1,7 +1,6 @@
 """Check a table of published numbers by all rules."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
@@ -18,90 +17,28 @@ from fibrolab.evaluation.published.findings import Finding
 from fibrolab.evaluation.published.reported_table import Reported, reported
 
 OTHERS = ("count", "share", "confusion", "p")  # names that rules read beside the catalogue's
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A rule: the name in its findings, what it asks, and the function that finds its violations."""
-
-    name: str
-    asks: str
-    function: Callable[[Sequence[Reported]], Iterator[Finding]]
-
-
-RULES: tuple[Rule, ...] = (
-    Rule("range", "Is a number within the range of its metric?", single_numbers.out_of_range),
-    Rule("own interval", "Is a number within its own interval?", single_numbers.out_of_own_interval),
-    Rule(
-        "proportion",
-        "Does a whole number of samples give the proportion, as it is rounded?",
-        single_numbers.impossible_proportions,
-    ),
-    Rule(
-        "AUC and pairs",
-        "Does a number of pairs of positive and negative samples give the AUC?",
-        single_numbers.impossible_areas,
-    ),
-    Rule(
-        "identity",
-        "Do LR+, LR-, F1, PPV, NPV and accuracy follow from sensitivity and specificity?",
-        two_by_two.broken_identities,
-    ),
-    Rule(
-        "2 x 2 table",
-        "Do whole numbers of true and false answers give all numbers of an arm?",
-        two_by_two.impossible_tables,
-    ),
-    Rule(
-        "positives",
-        "Does one number of positives suit all arms, where the paper gives none?",
-        two_by_two.positives_disagree,
-    ),
-    Rule(
-        "confusion matrix",
-        "Do the cells agree with sizes, sensitivity, precision and specificity of the classes?",
-        several_classes.wrong_cells,
-    ),
-    Rule(
-        "accuracy",
-        "Do the misses and the false calls of the classes sum to the errors that the accuracy leaves?",
-        several_classes.wrong_errors,
-    ),
-    Rule(
-        "unnamed average",
-        "Is a sensitivity without a class an average over the classes?",
-        several_classes.unnamed_averages,
-    ),
-    Rule("class average", "Do the classes give the average over them?", averages.wrong_class_averages),
-    Rule(
-        "F1",
-        "Is an average F1 at most the mean of precision and sensitivity?",
-        averages.f1_above_its_parts,
-    ),
-    Rule("folds", "Do the folds give their mean, SD and extremes?", averages.wrong_fold_summaries),
-    Rule("two values", "Is a quantity printed with one value?", contradictions.two_values),
-    Rule(
-        "difference",
-        "Is a difference of two arms that of the numbers printed for each?",
-        contradictions.wrong_differences,
-    ),
-    Rule(
-        "sum", "Do the classes sum to the whole, and are shares their proportion?", contradictions.wrong_sums
-    ),
-    Rule(
-        "interval and n",
-        "Is an interval as wide as the number of samples makes it?",
-        interval_widths.implausible_widths,
-    ),
-    Rule(
-        "mixed units",
-        "Do the intervals of arms on the same samples fit one number of samples?",
-        interval_widths.mixed_units,
-    ),
-    Rule(
-        "copies", "Do two quantities have intervals, or values, of their own?", contradictions.copied_numbers
-    ),
-)
+Rule = Callable[[Sequence[Reported]], Iterator[Finding]]
+RULES: Mapping[str, Rule] = {  # by the name in their findings; `docs/checking.md` says what each asks
+    "range": single_numbers.out_of_range,
+    "own interval": single_numbers.out_of_own_interval,
+    "proportion": single_numbers.impossible_proportions,
+    "AUC and pairs": single_numbers.impossible_areas,
+    "identity": two_by_two.broken_identities,
+    "2 x 2 table": two_by_two.impossible_tables,
+    "positives": two_by_two.positives_disagree,
+    "confusion matrix": several_classes.wrong_cells,
+    "accuracy": several_classes.wrong_errors,
+    "unnamed average": several_classes.unnamed_averages,
+    "class average": averages.wrong_class_averages,
+    "F1": averages.f1_above_its_parts,
+    "folds": averages.wrong_fold_summaries,
+    "two values": contradictions.two_values,
+    "difference": contradictions.wrong_differences,
+    "sum": contradictions.wrong_sums,
+    "interval and n": interval_widths.implausible_widths,
+    "mixed units": interval_widths.mixed_units,
+    "copies": contradictions.copied_numbers,
+}
 
 
 def check(table: pd.DataFrame) -> list[Finding]:
@@ -115,7 +52,7 @@ def check(table: pd.DataFrame) -> list[Finding]:
         DataError: Columns or cells that cannot be used; all faults at once.
     """
     rows = reported(table)
-    return [finding for rule in RULES for finding in rule.function(rows)]
+    return [finding for rule in RULES.values() for finding in rule(rows)]
 
 
 def unread(table: pd.DataFrame) -> list[str]:

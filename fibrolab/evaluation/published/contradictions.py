@@ -5,7 +5,7 @@ from itertools import combinations
 
 from fibrolab.evaluation.published.findings import Finding
 from fibrolab.evaluation.published.printed_numbers import SLACK
-from fibrolab.evaluation.published.reported_table import Known, Reported, grouped, known
+from fibrolab.evaluation.published.reported_table import Reported, grouped, known
 
 DIGITS = 4  # decimals from which two samples rarely give the same number by chance
 ENDS = 3  # decimals from which two intervals rarely agree by chance
@@ -37,14 +37,14 @@ def wrong_differences(rows: Sequence[Reported]) -> Iterator[Finding]:
     for row in rows:
         if not row.against or row.metric == "p" or row.metric.startswith("p_"):
             continue
-        one, other = (_of_arm(plain, row, arm) for arm in (row.arm, row.against))
+        quantity = (*row.quantity[1:7], "", row.metric)
+        one, other = (plain.get(repr(((arm,), quantity))) for arm in (row.arm, row.against))
         if one is None or other is None:
             continue
         low, high = one.low - other.high, one.high - other.low
         if not row.value.meets(low, high):
             yield Finding(
                 "difference",
-                "impossible",
                 (row.line, *one.lines, *other.lines),
                 f"{row.name} is not the difference of {one.text} and {other.text}.",
                 f"{low:.4g} to {high:.4g}",
@@ -68,7 +68,7 @@ def wrong_sums(rows: Sequence[Reported]) -> Iterator[Finding]:
         for total in totals:
             if not total.value.holds(found) and (complete or found > total.value.high):
                 sentence = f"{total.name} is not the sum of its classes."
-                yield Finding("sum", "impossible", (total.line, *lines), sentence, f"{found}")
+                yield Finding("sum", (total.line, *lines), sentence, f"{found}")
         whole = totals[0].value.value if totals else float(found) if complete else 0.0
         for row in (row for row in rows if row.metric == "share" and row.test == test and whole > 0):
             yield from _wrong_share(row, parts, whole)
@@ -79,7 +79,6 @@ def _wrong_share(row: Reported, parts: Sequence[Reported], whole: float) -> Iter
     if part is not None and not row.value.holds(share := part.value.value / whole):
         yield Finding(
             "sum",
-            "impossible",
             (row.line, part.line),
             f"{row.name} is not {part.value.text} of {whole:g}.",
             f"{share:.4f}",
@@ -97,9 +96,9 @@ def copied_numbers(rows: Sequence[Reported]) -> Iterator[Finding]:
             if same and not first.value.meets(second.value.low, second.value.high):
                 yield Finding(
                     "copied interval",
-                    "improbable",
                     (first.line, second.line),
                     f"{first.name} and {second.name} have the same interval, {first.interval}.",
+                    kind="improbable",
                 )
     precise = [
         row
@@ -112,15 +111,10 @@ def copied_numbers(rows: Sequence[Reported]) -> Iterator[Finding]:
             if first.cohort != second.cohort and abs(first.value.value - second.value.value) < SLACK:
                 yield Finding(
                     "copied value",
-                    "unclear",
                     (first.line, second.line),
                     f"{first.name} and {second.name} are the same number for two cohorts.",
+                    kind="unclear",
                 )
-
-
-def _of_arm(plain: dict[str, Known], row: Reported, arm: str) -> Known | None:
-    quantity = (*row.quantity[1:7], "", row.metric)
-    return plain.get(repr(((arm,), quantity)))
 
 
 def _contradiction(first: Reported, second: Reported, words: str) -> Finding:
@@ -128,7 +122,6 @@ def _contradiction(first: Reported, second: Reported, words: str) -> Finding:
     at = f", {places}" if places else ""
     return Finding(
         "two values",
-        "impossible",
         (first.line, second.line),
         f"{first.name} is printed {words} (line {second.line}{at}).",
     )

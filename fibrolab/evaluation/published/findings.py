@@ -16,19 +16,19 @@ class Finding:
 
     Attributes:
         rule: Name of the rule.
-        kind: `impossible`: the numbers as printed cannot all be true. `improbable`: consistent tables show it
-            rarely, at a rate that `docs/checking.md` states. `unclear`: they are possible under one reading
-            only, or the same number stands for two quantities.
         lines: Lines of the file, the header being line 1.
         sentence: The fault, in one sentence.
         possible: Numbers that would be possible; empty where nothing is known.
+        kind: `impossible`: the numbers as printed cannot all be true. `improbable`: consistent tables show it
+            rarely, at a rate that `docs/checking.md` states. `unclear`: they are possible under one reading
+            only, or the same number stands for two quantities.
     """
 
     rule: str
-    kind: Kind
     lines: tuple[int, ...]
     sentence: str
     possible: str = ""
+    kind: Kind = "impossible"
 
 
 def frame(findings: Sequence[Finding]) -> pd.DataFrame:

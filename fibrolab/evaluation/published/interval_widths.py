@@ -37,11 +37,11 @@ def implausible_widths(rows: Sequence[Reported]) -> Iterator[Finding]:
             continue
         yield Finding(
             "interval and n",
-            "improbable",
             (row.line,),
             f"The interval {row.interval} of {row.name} is {words} than {_sizes(row)} give "
             f"({usual[0]:.3f} to {usual[1]:.3f} wide).",
             f"such an interval fits about {_implied(row, usual):,.0f} independent samples",
+            kind="improbable",
         )
 
 
@@ -60,11 +60,11 @@ def mixed_units(rows: Sequence[Reported]) -> Iterator[Finding]:
             )
             yield Finding(
                 "mixed units",
-                "improbable",
                 tuple(row.line for row in implied),
                 "The intervals of the arms fit very different numbers of independent samples, though all are "
                 f"of {_sizes(few)} ({few.task}, {few.cohort}).",
                 f"about {listed}",
+                kind="improbable",
             )
 
 

@@ -95,7 +95,6 @@ def wrong_cells(rows: Sequence[Reported]) -> Iterator[Finding]:
             if fewest + right > size:
                 yield Finding(
                     "confusion matrix",
-                    "impossible",
                     arm.lines_of(of_class),
                     f"{arm.rows[0].arm}: {right:g} right and {fewest:g} wrong of {of_class} exceed {size}.",
                 )
@@ -104,7 +103,6 @@ def wrong_cells(rows: Sequence[Reported]) -> Iterator[Finding]:
             if number and not _meet((number.low, number.high), limits):
                 yield Finding(
                     "confusion matrix",
-                    "impossible",
                     (*number.lines, *arm.lines_of(of_class)),
                     f"{number.row.name} contradicts {fewest:g} of {size} samples that are called otherwise.",
                     f"{limits[0]:.4f}" if limits[0] == limits[1] else f"at most {limits[1]:.4f}",
@@ -131,7 +129,6 @@ def wrong_errors(rows: Sequence[Reported]) -> Iterator[Finding]:
                 numbers = [arm.by_class.get(("sensitivity", name)) for name in arm.sizes]
                 yield Finding(
                     "accuracy",
-                    "impossible",
                     (
                         *accuracy.lines,
                         *arm.lines(*numbers),
@@ -166,7 +163,6 @@ def unnamed_averages(rows: Sequence[Reported]) -> Iterator[Finding]:
                 possible.insert(0, words)
             yield Finding(
                 "unnamed average",
-                "impossible",
                 (*number.lines, *arm.lines(accuracy)),
                 f"{number.row.name} is no average over the classes, plain or weighted by class size.",
                 "; ".join(possible),
@@ -215,7 +211,6 @@ def _wrong_column(arm: ManyClasses, of_class: str) -> Iterator[Finding]:
         if number and column and number.low > most + SLACK:
             yield Finding(
                 "confusion matrix",
-                "impossible",
                 (*number.lines, *arm.lines(*column)),
                 f"{number.row.name} contradicts {false_calls:g} samples that are falsely called {of_class}.",
                 f"at most {most:.4f}",
@@ -236,7 +231,6 @@ def _wrong_false_calls(
         low, high = _sum(false_calls.values())
         yield Finding(
             "accuracy",
-            "impossible",
             (*accuracy.lines, *arm.lines(*numbers)),
             f"The specificities of {arm.rows[0].arm}'s classes leave {low:.4g} to {high:.4g} false calls, "
             f"but its accuracy {accuracy.text} leaves {errors[0]:.4g} to {errors[1]:.4g} errors.",
@@ -249,7 +243,6 @@ def _wrong_false_calls(
             number = arm.by_class[("specificity", name)]
             yield Finding(
                 "accuracy",
-                "impossible",
                 (*number.lines, *accuracy.lines),
                 f"{number.row.name} needs {fewest:.4g} to {most:.4g} false calls, but the other classes have "
                 f"at most {others:.4g} errors.",

@@ -26,7 +26,6 @@ def out_of_range(rows: Sequence[Reported]) -> Iterator[Finding]:
         if not row.value.meets(low, high):
             yield Finding(
                 "range",
-                "impossible",
                 (row.line,),
                 f"{row.name} is beyond the range of {row.metric}.",
                 f"{low:g} to {high:g}",
@@ -45,7 +44,7 @@ def out_of_own_interval(rows: Sequence[Reported]) -> Iterator[Finding]:
             sentence = f"{row.name} is not in its own interval, {interval}."
         else:
             continue
-        yield Finding("own interval", "impossible", (row.line,), sentence)
+        yield Finding("own interval", (row.line,), sentence)
 
 
 def impossible_proportions(rows: Sequence[Reported]) -> Iterator[Finding]:
@@ -73,7 +72,7 @@ def impossible_proportions(rows: Sequence[Reported]) -> Iterator[Finding]:
             and not any(_counts(row.value, predicted) for predicted in range(1, (row.n or 0) + 1))
         ):
             sentence = f"{row.name} is no proportion of 1 to {row.n} samples at the printed precision."
-            yield Finding("proportion", "impossible", (row.line,), sentence)
+            yield Finding("proportion", (row.line,), sentence)
 
 
 def impossible_areas(rows: Sequence[Reported]) -> Iterator[Finding]:
@@ -92,7 +91,6 @@ def impossible_areas(rows: Sequence[Reported]) -> Iterator[Finding]:
             if not _counts(row.value, 2 * pairs):
                 yield Finding(
                     "AUC and pairs",
-                    "impossible",
                     (row.line,),
                     f"{row.name} is not the proportion of any number of the {pairs} pairs of {row.positive} "
                     f"positive and {row.n - row.positive} negative samples, ties counting half.",
@@ -103,7 +101,6 @@ def impossible_areas(rows: Sequence[Reported]) -> Iterator[Finding]:
         ):
             yield Finding(
                 "AUC and pairs",
-                "impossible",
                 (row.line,),
                 f"{row.name} is possible for no number of positives among {row.n} samples.",
                 f"nearest with {row.n // 2} positives: "
@@ -176,7 +173,6 @@ def _no_count(row: Reported, of: int, exchanged: bool) -> Finding:
         )
     return Finding(
         "proportion",
-        "impossible",
         (row.line,),
         f"{row.name} is not the proportion of any whole number of {of} samples.",
         "; ".join(hints),

@@ -107,7 +107,6 @@ def positives_disagree(rows: Sequence[Reported]) -> Iterator[Finding]:
             lines = sum((lines for _, lines in possible.values()), ())
             yield Finding(
                 "positives",
-                "impossible",
                 lines,
                 f"No number of positives among the {n} samples suits all arms.",
                 f"possible numbers of positives of {each}",
@@ -133,11 +132,6 @@ def _size(group: Sequence[Reported]) -> tuple[int, int | None] | None:
     return samples.pop(), positive.pop() if positive else None
 
 
-def _prevalence(group: Sequence[Reported]) -> float | None:
-    size = _size(group)
-    return size[1] / size[0] if size and size[1] else None
-
-
 def _broken_metrics(group: Sequence[Reported]) -> dict[str, Finding]:
     """Return a finding for each metric that others determine otherwise."""
     found = {}
@@ -146,24 +140,18 @@ def _broken_metrics(group: Sequence[Reported]) -> dict[str, Finding]:
     for name in ("sensitivity", "specificity", "precision", "npv"):
         if name in ranges:
             ranges[name] = (min(ranges[name][0], 1.0), min(ranges[name][1], 1.0))
-    if prevalence := _prevalence(group):
+    size = _size(group)
+    if prevalence := size[1] / size[0] if size and size[1] else None:
         ranges["prevalence"] = (prevalence, prevalence)
+    if not group[0].of_class and not set(numbers) & set(OF_ONE_CLASS):
+        return {}  # they may be averages over the two classes of an end point
     for given, result, formula in IDENTITIES:
-        if (
-            result in numbers
-            and all(name in ranges for name in given)
-            and not _may_be_averages(numbers, group)
-        ):
+        if result in numbers and all(name in ranges for name in given):
             ends = [formula(*each) for each in product(*(ranges[name] for name in given))]
             low, high = min(ends), max(ends)
             if low - SLACK > numbers[result].high or high + SLACK < numbers[result].low:
                 found[result] = _broken(numbers, given, result, low, high, prevalence)
     return found
-
-
-def _may_be_averages(numbers: Mapping[str, Known], group: Sequence[Reported]) -> bool:
-    """Return whether numbers of an end point may be averages over its two classes."""
-    return not group[0].of_class and not set(numbers) & set(OF_ONE_CLASS)
 
 
 def _broken(
@@ -182,7 +170,6 @@ def _broken(
     lines = sum((numbers[name].lines for name in (*known_ones, result)), ())
     return Finding(
         "identity",
-        "impossible",
         lines,
         f"{first.name} does not follow from {', '.join(words)}.",
         f"{result} from {low:.4g} to {high:.4g}",
@@ -266,9 +253,7 @@ def _judged(tables: Table, numbers: Mapping[str, Known], end_point: bool) -> Ite
     place = _place(next(iter(numbers.values())).rows[0])
     for name in numbers.keys() - alone.keys():
         text = f"{name} {numbers[name].text} is given by no table of true and false answers ({place})."
-        yield Finding(
-            "2 x 2 table", "impossible", numbers[name].lines, text, _closest(tables, name, numbers[name])
-        )
+        yield Finding("2 x 2 table", numbers[name].lines, text, _closest(tables, name, numbers[name]))
     if not together:
         yield _contradictory(tables, numbers, alone, place)
 
@@ -286,7 +271,6 @@ def _contradictory(
     listed = ", ".join(f"{name} {numbers[name].text}" for name in alone)
     return Finding(
         "2 x 2 table",
-        "impossible",
         sum((numbers[name].lines for name in alone), ()),
         f"{listed}: no table of true and false answers gives these together ({place}).",
         "; ".join(hints) or "no single number explains it",
@@ -312,10 +296,10 @@ def _reading(tables: Table, numbers: Mapping[str, Known]) -> Finding | None:
             listed = ", ".join(f"{name} {each.text}" for name, each in numbers.items())
             return Finding(
                 "averaging",
-                "unclear",
                 tuple(row.line for row in rows),
                 f"{listed} are possible {READINGS[reading]}, not {READINGS[0]} ({_place(rows[0])}).",
                 f"{_listed(positives)} positives, {_listed(right)} samples right",
+                kind="unclear",
             )
     return None
 

@@ -9,11 +9,8 @@ from fibrolab.reporting.tables.estimates import METHODS
 from fibrolab.runs.trained_run import Run
 
 EXPLAINED = "grad_cam*.png"
-COUNTS = (
-    "patients",
-    "samples",
-    "samples a patient",
-)  # rows of the cohort that are not patient characteristics
+# Rows of the cohort that are not patient characteristics.
+COUNTS = ("patients", "samples", "samples a patient")
 CLUSTERS, PEOPLE = ("site", "scanner"), ("sex", "age", "age_years")
 PLOTS = {
     "confusion_matrix": "confusion matrix",

@@ -13,6 +13,7 @@ from fibrolab.reporting.tables.sheet import (
     Column,
     Sheet,
     coefficient,
+    columns,
     count,
     line,
     p_value,
@@ -116,8 +117,8 @@ def baselines(audit: Audit) -> Sheet | None:
     titles = [PROTOCOLS[name].capitalize() for name in used]
     if areas:
         titles.insert(1, "Macro AUC, this split")
-    columns = [Column("Baseline", False), *map(Column, titles)]
-    return Sheet("baselines", caption.replace(" %", f"{numbers.SPACE}%"), columns, lines, style="sheet broad")
+    caption = caption.replace(" %", f"{numbers.SPACE}%")
+    return Sheet("baselines", caption, columns("Baseline", *titles), lines, style="sheet broad")
 
 
 def leak(audit: Audit) -> Sheet | None:
@@ -147,8 +148,8 @@ def leak(audit: Audit) -> Sheet | None:
         f"instead of diagnosed. Random splits of the same images{draws} show the leakage that would have "
         "occurred if images had been assigned one by one. Dash: not known."
     )
-    columns = [Column("Leakage", False), Column("This split"), *(Column(others[name]) for name in used)]
-    return Sheet("leak", caption, columns, lines)
+    titles = columns("Leakage", "This split", *(others[name] for name in used))
+    return Sheet("leak", caption, titles, lines)
 
 
 def _spread(value: Any) -> str:
@@ -169,18 +170,12 @@ def copies(audit: Audit) -> Sheet | None:
             largest = max(part.get("largest") or [0])
             sizes = (part.get("clusters"), part.get("members"), largest, part.get("conflicts"))
             lines.append(line(title, *map(count, sizes)))
-    columns = [
-        Column(""),
-        Column("Clusters"),
-        Column("Images in them"),
-        Column("Largest"),
-        Column("Conflicting labels"),
-    ]
+    titles = columns("", "Clusters", "Images in them", "Largest", "Conflicting labels", texts=0)
     caption = (
         "A cluster contains images that are copies of each other, and must lie in one partition. Different "
         "labels in a cluster of identical images mean that at least one label is wrong."
     )
-    return Sheet("copies", caption, columns, lines)
+    return Sheet("copies", caption, titles, lines)
 
 
 def clusters(audit: Audit) -> Sheet | None:
@@ -203,8 +198,8 @@ def clusters(audit: Audit) -> Sheet | None:
         "Clusters of copies, ordered by their numbers of labels, patients, partitions and images "
         f"({min(len(found), MOST)} of {len(found)} shown). Dash: no patient is known."
     )
-    columns = [Column(title, number) for title, number in titles.items()]
-    return Sheet("clusters", caption, columns, lines, style="broad clusters")
+    shown = [Column(title, number) for title, number in titles.items()]
+    return Sheet("clusters", caption, shown, lines, style="broad clusters")
 
 
 def confounding(audit: Audit) -> Sheet | None:
@@ -229,18 +224,12 @@ def confounding(audit: Audit) -> Sheet | None:
         "group where no patient is known, counts with one image; properties common to all images are left "
         "out."
     )
-    columns = [
-        Column("Property", False),
-        Column("Cramér's V"),
-        Column("p"),
-        Column("Values"),
-        Column("Images"),
-    ]
+    titles = columns("Property", "Cramér's V", "p", "Values", "Images")
     empty = (
         "Size, rectangle, mode, format, border, scanner and site are the same in all images: they carry no "
         "information on the class."
     )
-    return Sheet("confounding", caption, columns, lines, empty=empty)
+    return Sheet("confounding", caption, titles, lines, empty=empty)
 
 
 def order(audit: Audit) -> Sheet | None:
@@ -265,11 +254,9 @@ def order(audit: Audit) -> Sheet | None:
         "Far fewer runs of equal labels than expected, even if groups are kept together, suggest that labels "
         "were assigned in blocks, not case by case (Wald-Wolfowitz runs test, one-sided)."
     )
-    titles = ("Series", "Images", "Runs", "Expected", "z", "p")
+    titles = columns("Series", "Images", "Runs", "Expected", "z", "p")
     empty = "No series of file names is long enough and has more than one label."
-    return Sheet(
-        "label order", caption, [Column(title, title != "Series") for title in titles], lines, empty=empty
-    )
+    return Sheet("label order", caption, titles, lines, empty=empty)
 
 
 def skipped(audit: Audit) -> Sheet | None:
@@ -292,8 +279,7 @@ def skipped(audit: Audit) -> Sheet | None:
             f" Association with the class, on one sample of each known patient (n = {count(found['n'])}): "
             f"Cramér's V {coefficient(found['v'])}, {p_value(found['p'])}."
         )
-    columns = [Column("Class", False), Column("Samples"), Column("Skipped"), Column("Proportion")]
-    return Sheet("skipped", caption, columns, lines)
+    return Sheet("skipped", caption, columns("Class", "Samples", "Skipped", "Proportion"), lines)
 
 
 def hygiene(audit: Audit) -> Sheet | None:
@@ -322,9 +308,9 @@ def hygiene(audit: Audit) -> Sheet | None:
     lines = [
         line(title, count(number), text, strong=bool(number)) for title, (number, text) in checks.items()
     ]
-    columns = [Column("Check", False), Column("Number"), Column("Details", number=False)]
+    titles = [*columns("Check", "Number"), Column("Details", number=False)]
     caption = "Every line should be 0, except that the stage of a patient may change between visits."
-    return Sheet("hygiene", caption, columns, lines)
+    return Sheet("hygiene", caption, titles, lines)
 
 
 def partitions(audit: Audit) -> Sheet | None:
@@ -345,9 +331,9 @@ def partitions(audit: Audit) -> Sheet | None:
     ]
     if groups := audit.get("partition_groups"):
         lines.append(line("Groups", *(count(groups.get(name)) for name in found), count(audit.get("groups"))))
-    columns = [Column("Class", False), *(Column(name.capitalize()) for name in found), Column("All")]
     caption = (
         "Images by class and partition, and the number of groups (patients or clusters of copies). "
         "The groups of the test column, rather than its images, determine the precision of a score."
     )
-    return Sheet("partitions", caption, columns, lines, style="compact")
+    titles = columns("Class", *map(str.capitalize, found), "All")
+    return Sheet("partitions", caption, titles, lines, style="compact")

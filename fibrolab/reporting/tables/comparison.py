@@ -16,7 +16,7 @@ from fibrolab.reporting.comparison_sentences import Comparison, amount, measure,
 from fibrolab.reporting.figures.style import shortened
 from fibrolab.reporting.tables import estimates
 from fibrolab.reporting.tables.estimates import remarks
-from fibrolab.reporting.tables.sheet import Cell, Column, Footnotes, Line, Sheet, line, probability
+from fibrolab.reporting.tables.sheet import Cell, Footnotes, Line, Sheet, columns, line, probability
 from fibrolab.reporting.vocabulary import end_point, records, sentence
 
 LETTERS = 60  # longest text [letters] shown of a setting's value
@@ -110,7 +110,7 @@ def arms(comparison: Comparison, level: str, family: str) -> Sheet:
     return Sheet(
         f"{TITLES[family]} {_by(level)}",
         _caption(comparison, level, family),
-        [Column("Arm", number=False), *map(Column, titles)],
+        columns("Arm", *titles),
         lines,
         style="broad sheet" if len(titles) > MANY else "",
         notes=notes.notes,
@@ -132,7 +132,7 @@ def parts(comparison: Comparison, level: str, family: str) -> Sheet:
     return Sheet(
         f"{TITLES[family]} {_by(level)}",
         _caption(comparison, level, family),
-        [Column(BY_PART[family], False), Column("Arm", False), *map(Column, titles)],
+        columns(BY_PART[family], "Arm", *titles, texts=2),
         lines,
         style="broad sheet",
         notes=notes.notes,
@@ -159,9 +159,8 @@ def folds(comparison: Comparison, level: str, family: str = FOLDS) -> Sheet:
     titles = [
         measure({"metric": metric, "of": of, "family": family}, comparison.task) for metric, of in measures
     ]
-    columns = [Column("Arm", number=False), Column("Fold", number=False), *map(Column, titles)]
-    caption = _caption(comparison, level, family)
-    return Sheet(f"{TITLES[family]} {_by(level)}", caption, columns, lines, "broad sheet", notes=notes.notes)
+    shown, caption = columns("Arm", "Fold", *titles, texts=2), _caption(comparison, level, family)
+    return Sheet(f"{TITLES[family]} {_by(level)}", caption, shown, lines, "broad sheet", notes=notes.notes)
 
 
 def _caption(comparison: Comparison, level: str, family: str) -> str:
@@ -174,11 +173,8 @@ def _size(rows: pd.DataFrame, level: str) -> str:
     return f"{int(rows['n'].iloc[0]):,} {level}s, {int(rows['groups'].iloc[0]):,} groups"
 
 
-LAYOUTS = {
-    CLASSES: parts,
-    AT_THRESHOLDS: parts,
-    FOLDS: folds,
-}  # of the arms of a family; the others have a line per arm
+# Of the arms of a family; the others have a line per arm.
+LAYOUTS = {CLASSES: parts, AT_THRESHOLDS: parts, FOLDS: folds}
 
 
 def _cell(row: Mapping[str, Any], notes: Footnotes) -> Cell:
@@ -201,18 +197,12 @@ def differences(comparison: Comparison, level: str, family: str) -> Sheet:
         several = f" Holm's correction is for the {tests} tests of this table; intervals are not corrected."
     planned = bool(rows["needed"].notna().any())
     lines = [_difference(row, comparison, notes, planned) for row in records(rows)]
+    needs = [f"{comparison.units.capitalize()} needed"] if planned else []
     return Sheet(
         f"Differences {TITLES[family]} {_by(level)}",
         f"{TITLES[family]}, {_by(level)}: differences, with {numbers.percent(comparison.level)} confidence "
         f"intervals.{several}",
-        [
-            Column("Difference", number=False),
-            Column("Measure", number=False),
-            Column("Value"),
-            Column("p"),
-            Column("p, Holm"),
-            *([Column(f"{comparison.units.capitalize()} needed")] if planned else []),
-        ],
+        columns("Difference", "Measure", "Value", "p", "p, Holm", *needs, texts=2),
         lines,
         notes=[*notes.notes, *([("", _plan(tests)), ("", CAVEAT)] if planned else [])],
     )
@@ -255,50 +245,32 @@ def variance(comparison: Comparison, level: str) -> Sheet:
 def of_variance(rows: pd.DataFrame, title: str, by: str) -> Sheet:
     """Return the one-way analysis of variance of the sensitivities in rows of a comparison's table."""
     notes = Footnotes([sentence(note) for note in rows["note"].unique() if len(rows) and note])
-    lines = [
-        line(
-            f"between {row['of']}", _degrees(row["method"]), _two_digits(row["value"]), probability(row["p"])
-        )
-        for row in records(rows)
-    ]
-    columns = [Column("Sensitivities", number=False), Column("Degrees of freedom"), Column("F"), Column("p")]
+    lines = []
+    for row in records(rows):
+        degrees = row["method"].partition("F(")[2].removesuffix(")") or "–"
+        statistic = f"{row['value']:.2f}" if math.isfinite(row["value"]) else numbers.UNDEFINED
+        lines.append(line(f"between {row['of']}", degrees, statistic, probability(row["p"])))
+    titles = columns("Sensitivities", "Degrees of freedom", "F", "p")
     caption = f"One-way analysis of variance of the sensitivities, {by}, as reported by some papers."
-    return Sheet(title, caption, columns, lines, "compact", notes=notes.notes)
-
-
-def _degrees(method: str) -> str:
-    return method.partition("F(")[2].removesuffix(")") or "–"
-
-
-def _two_digits(value: float) -> str:
-    return f"{value:.2f}" if math.isfinite(value) else numbers.UNDEFINED
+    return Sheet(title, caption, titles, lines, "compact", notes=notes.notes)
 
 
 def settings(comparison: Comparison) -> Sheet:
     """Return the settings that differ between arms."""
-    columns = [Column("Setting", number=False), *(Column(str(name), False) for name in comparison.settings)]
+    titles = columns("Setting", *map(str, comparison.settings), texts=1 + comparison.settings.shape[1])
     lines = [
         line(str(name), *(shortened(str(value), LETTERS) for value in row))
         for name, row in zip(comparison.settings.index, comparison.settings.to_numpy(), strict=True)
     ]
     empty = "All arms have the same settings."
-    return Sheet(
-        "Settings that differ", "Settings that differ between the arms.", columns, lines, empty=empty
-    )
+    return Sheet("Settings that differ", "Settings that differ between the arms.", titles, lines, empty=empty)
 
 
 def members(comparison: Comparison) -> Sheet:
     """Return the runs of each arm, with model, data and split."""
-    columns = [Column(title, False) for title in ("Arm", "Model", "Data", "Split", "Audit", "Runs")]
-    lines = [
-        line(
-            Cell(each.name, each.kind),
-            each.model,
-            each.data,
-            each.split,
-            each.verdict,
-            Cell("", " ".join(each.runs)),
-        )
-        for each in comparison.members
-    ]
-    return Sheet("Runs compared", "Runs of each arm.", columns, lines)
+    lines = []
+    for each in comparison.members:
+        trained = (each.model, each.data, each.split, each.verdict)
+        lines.append(line(Cell(each.name, each.kind), *trained, Cell("", " ".join(each.runs))))
+    titles = columns("Arm", "Model", "Data", "Split", "Audit", "Runs", texts=6)
+    return Sheet("Runs compared", "Runs of each arm.", titles, lines)

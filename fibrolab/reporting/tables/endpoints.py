@@ -9,7 +9,7 @@ import pandas as pd
 from fibrolab.evaluation.endpoints import MEASURES
 from fibrolab.reporting import numbers, vocabulary
 from fibrolab.reporting.tables import estimates
-from fibrolab.reporting.tables.sheet import Cell, Column, Footnotes, Line, Sheet, count, line, probability
+from fibrolab.reporting.tables.sheet import Cell, Footnotes, Line, Sheet, columns, count, line, probability
 from fibrolab.runs.trained_run import Run
 
 AUC = "auc"
@@ -41,13 +41,12 @@ def _areas(run: Run, table: pd.DataFrame, levels: Sequence[str]) -> list[Sheet]:
         known = {row["level"]: row for row in vocabulary.records(rows)}
         cells = [estimates.estimated(known.get(level), AUC, notes) for level in levels]
         lines.append(line(vocabulary.end_point_of(run, str(name)), *cells))
-    columns = [Column("End point", number=False)]
-    columns += [Column(vocabulary.POOLINGS[level].capitalize()) for level in levels]
+    titles = columns("End point", *(vocabulary.POOLINGS[level].capitalize() for level in levels))
     caption = (
         "Area under the ROC curve (AUC) of each end point; its score is the sum of the probabilities of its "
         "stages. Chance is .500."
     )
-    return [Sheet("end points", caption, columns, lines, notes=notes.notes)]
+    return [Sheet("end points", caption, titles, lines, notes=notes.notes)]
 
 
 def _decisions(run: Run, table: pd.DataFrame, level: str) -> Sheet:
@@ -71,14 +70,10 @@ def _decisions(run: Run, table: pd.DataFrame, level: str) -> Sheet:
         "a specificity of at least 90\u00a0%. No threshold was chosen on the test set."
         + (" The baseline is the best accuracy reachable without a model." if has_baseline else "")
     )
-    columns = [
-        Column("End point", number=False),
-        Column("Threshold"),
-        *([Column("Baseline")] if has_baseline else []),
-    ]
-    columns += [Column(numbers.title(metric)) for metric in shown]
+    measures = [*(["Baseline"] if has_baseline else []), *map(numbers.title, shown)]
+    titles = columns("End point", "Threshold", *measures)
     name = f"end points {vocabulary.POOLINGS[level]}"
-    return Sheet(name, caption, columns, lines, "broad sheet", notes=notes.notes)
+    return Sheet(name, caption, titles, lines, "broad sheet", notes=notes.notes)
 
 
 def _threshold(row: Mapping[str, Any], notes: Footnotes) -> Cell:
@@ -116,9 +111,8 @@ def _at_one_half(run: Run) -> list[Sheet]:
         "a threshold that does not depend on data. The baselines are chance and the most frequent class, as "
         "no other baseline is measured by end point."
     )
-    titles = ("AUC", "Baseline", "Accuracy", "Baseline", "Sensitivity", "Specificity")
-    columns = [Column("End point", number=False), *(Column(title) for title in titles)]
-    return [Sheet("end points", caption, columns, lines)]
+    measures = ("AUC", "Baseline", "Accuracy", "Baseline", "Sensitivity", "Specificity")
+    return [Sheet("end points", caption, columns("End point", *measures), lines)]
 
 
 def _value(row: numbers.Row) -> Cell:
@@ -177,9 +171,8 @@ def _compared(run: Run, name: str, table: pd.DataFrame) -> Sheet:
         "same patients. Cut-offs are published ones or were fitted on the validation set; p is for the "
         "paired difference in AUC and is not corrected for multiple tests."
     )
-    titles = ("Patients", "AUC", "p", "Cut-off", *map(numbers.title, COMPARED))
-    columns = [Column("Marker", number=False), *map(Column, titles)]
-    return Sheet(f"comparators {name}", caption, columns, lines, "broad sheet", notes=notes.notes)
+    titles = columns("Marker", "Patients", "AUC", "p", "Cut-off", *map(numbers.title, COMPARED))
+    return Sheet(f"comparators {name}", caption, titles, lines, "broad sheet", notes=notes.notes)
 
 
 def _kinds(table: pd.DataFrame) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fibrolab.reporting import vocabulary
-from fibrolab.reporting.tables.sheet import Cell, Column, Sheet, coefficient, line
+from fibrolab.reporting.tables.sheet import Cell, Column, Sheet, coefficient, columns, line
 from fibrolab.runs.trained_run import Run
 
 TESTS = "explanation/tests"
@@ -27,19 +27,13 @@ def of_maps(run: Run, labels: Mapping[tuple[str, str], str] | None = None) -> li
     table = run.tables.get(TESTS)
     if table is None:
         return []
-    columns = (
-        Column("Test", False),
-        Column("Measure", False),
-        Column("Value"),
-        Column("Reference"),
-        Column("Result", False),
-    )
+    titles = [*columns("Test", "Measure", "Value", "Reference", texts=2), Column("Result", False)]
     sheets = []
     for (method, branch), rows in table[table["test"] != VERDICT].groupby(["method", "branch"], sort=False):
         title = (labels or {}).get((str(method), str(branch)), f"{method}, {branch}")
         lines = [_line(row) for row in vocabulary.records(rows)]
         caption = "Each value stands beside that of a reference, which a map without information reaches."
-        sheets.append(Sheet(f"Tests of {title}", f"Tests of {title}. {caption}", columns, lines))
+        sheets.append(Sheet(f"Tests of {title}", f"Tests of {title}. {caption}", titles, lines))
     return sheets
 
 

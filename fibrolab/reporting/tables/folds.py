@@ -7,7 +7,7 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.evaluation.comparison import fold_by_fold
 from fibrolab.reporting import numbers, vocabulary
-from fibrolab.reporting.tables.sheet import Column, Line, Sheet, count, line
+from fibrolab.reporting.tables.sheet import Column, Line, Sheet, columns, count, line
 from fibrolab.runs.trained_run import Run
 
 MANY = 6  # networks; more have no column each
@@ -84,8 +84,8 @@ def _measures(run: Run, networks: pd.DataFrame, table: pd.DataFrame, name: str) 
     titles = [label(row, networks) for _, row in networks.iterrows()] if shown else ["Lowest", "Highest"]
     titles += ["Mean ± SD", *([f"{vocabulary.level(run)} CI of the mean"] if corrected else [])]
     caption = f"{OWN_TESTS} {CORRECTED}" if corrected else ONE_TEST
-    columns = (Column("Measure", number=False), *map(Column, titles))
-    return Sheet(name, caption, columns, lines, style="broad sheet" if len(titles) > 4 else "")
+    style = "broad sheet" if len(titles) > 4 else ""
+    return Sheet(name, caption, columns("Measure", *titles), lines, style)
 
 
 def _line(run: Run, mean: dict[str, object], values: list[float], shown: bool, corrected: bool) -> Line:
@@ -113,8 +113,5 @@ def _networks(networks: pd.DataFrame) -> Sheet:
         )
         for _, row in networks.iterrows()
     ]
-    titles = ("Seed", "Training samples", "Test samples")
-    columns = (Column("Network", number=False), *map(Column, titles), Column("Run", number=False))
-    return Sheet(
-        "networks", "The trainings, each a run with its own report.", columns, lines, style="compact"
-    )
+    titles = [*columns("Network", "Seed", "Training samples", "Test samples"), Column("Run", number=False)]
+    return Sheet("networks", "The trainings, each a run with its own report.", titles, lines, "compact")

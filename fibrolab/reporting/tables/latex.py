@@ -58,7 +58,8 @@ def table(sheet: Sheet) -> str:
     """
     lines = _lines(sheet)
     places = range(len(sheet.columns))
-    widths = [max((_letters(row[k]) for rows in lines for row in rows), default=0) for k in places]
+    cells = [[row[k] for rows in lines for row in rows] for k in places]
+    widths = [max((len(each.text) + len(each.marks) / 2 for each in column), default=0) for column in cells]
     titles = [_broken(column.title, width) for column, width in zip(sheet.columns, widths, strict=True)]
     whole, broken = _size(widths, titles), _size([min(widths[0], NAME), *widths[1:]], titles)
     kind, needs = ("table", "booktabs") if broken else ("sidewaystable", "booktabs,rotating")
@@ -112,10 +113,6 @@ def _folded(rows: list[list[Cell]]) -> list[list[Cell]]:
         return rows
     above, below = replace(rows[0][0], text=start), Cell(" ".join(rest))
     return [[above, *rows[0][1:]], [below, *rows[1][1:]]]
-
-
-def _letters(cell: Cell) -> float:
-    return len(cell.text) + len(cell.marks) / 2  # marks are small
 
 
 def _broken(title: str, width: float) -> list[str]:

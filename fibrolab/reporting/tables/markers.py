@@ -13,7 +13,7 @@ from fibrolab.reporting import numbers, vocabulary
 from fibrolab.reporting.comparison_sentences import amount
 from fibrolab.reporting.marker_sentences import CIRCULAR, Scoring
 from fibrolab.reporting.tables import comparison, estimates
-from fibrolab.reporting.tables.sheet import Cell, Column, Footnotes, Line, Sheet, count, line, probability
+from fibrolab.reporting.tables.sheet import Cell, Footnotes, Line, Sheet, columns, count, line, probability
 from fibrolab.reporting.vocabulary import number, records, sentence, word
 
 MEASURES = ("sensitivity", "specificity", "ppv", "npv")
@@ -29,13 +29,12 @@ def areas(scoring: Scoring) -> Sheet:
     for _, own in rows.groupby("marker", sort=False):
         every = list(records(own))
         lines.append(line(_name(scoring, every[0]), *(_area(row, notes) for row in every)))
-    titles = map(scoring.end_point, scoring.endpoints)
     caption = (
         f"Area under the ROC curve (AUC) at each end point, with {numbers.percent(scoring.level)} confidence "
         f"interval, on the {scoring.unit}s that have the marker."
     )
-    columns = [Column("Marker", False), *map(Column, titles)]
-    return Sheet("markers auc", caption, columns, lines, notes=notes.notes)
+    titles = columns("Marker", *map(scoring.end_point, scoring.endpoints))
+    return Sheet("markers auc", caption, titles, lines, notes=notes.notes)
 
 
 def _area(row: Mapping[str, Any], notes: Footnotes) -> Cell:
@@ -67,9 +66,8 @@ def _cutoffs(scoring: Scoring, endpoint: str) -> Sheet:
         "measures are cross-validated: each patient is decided by the cut-off that was chosen without the "
         "patient's fold."
     )
-    titles = ("Cut-off", *map(numbers.title, MEASURES))
-    columns = [Column("Marker", False), Column("Chosen by", False), *map(Column, titles)]
-    return Sheet(f"markers cut-offs {endpoint}", caption, columns, lines, "broad sheet", notes=notes.notes)
+    titles = columns("Marker", "Chosen by", "Cut-off", *map(numbers.title, MEASURES), texts=2)
+    return Sheet(f"markers cut-offs {endpoint}", caption, titles, lines, "broad sheet", notes=notes.notes)
 
 
 def _without_caveat(row: Mapping[str, Any]) -> str:
@@ -114,13 +112,11 @@ def differences(scoring: Scoring) -> Sheet:
         f"Differences in AUC, on the {scoring.unit}s that have both markers, with "
         f"{numbers.percent(scoring.level)} confidence intervals.{several}"
     )
-    titles = (_units(scoring), "AUC, first", "AUC, second", "Difference", "p", "p, Holm")
-    columns = [Column("Markers", False), Column("End point", False), *map(Column, titles)]
+    pair = ("Markers", "End point", f"{scoring.unit.capitalize()}s", "AUC, first", "AUC, second")
+    titles = columns(*pair, "Difference", "p", "p, Holm", texts=2)
     lines = [_difference(scoring, row, notes) for row in records(rows)]
     empty = "One marker: there is nothing to compare."
-    return Sheet(
-        "markers differences", caption, columns, lines, "broad sheet", empty=empty, notes=notes.notes
-    )
+    return Sheet("markers differences", caption, titles, lines, "broad sheet", empty, notes.notes)
 
 
 def _difference(scoring: Scoring, row: Mapping[str, Any], notes: Footnotes) -> Line:
@@ -133,7 +129,7 @@ def _difference(scoring: Scoring, row: Mapping[str, Any], notes: Footnotes) -> L
     return line(
         Cell(f" {numbers.MINUS} ".join(names), CIRCULAR if any(circular) else ""),
         scoring.end_point(row["endpoint"]),
-        _size(row),
+        Cell(count(row["n"]), f"{count(row['n_positive'])} positive"),
         Cell(numbers.quantity(row["auc"], AUC), "", why[0]),
         Cell(numbers.quantity(row["auc_against"], AUC), "", why[1]),
         Cell(amount(row["value"], AUC), bounds, marks),
@@ -149,9 +145,8 @@ def by_class(scoring: Scoring) -> Sheet:
     for name, own in scoring.by_class.groupby("marker", sort=False):
         cells = [Cell("–" if not row["n"] else _digits(row["median"]), _spread(row)) for row in records(own)]
         lines.append(line(scoring.title(str(name)), *cells))
-    columns = [Column("Marker", False), *(Column(str(name)) for name in scoring.classes)]
     caption = f"Markers by class: median and quartiles, and the number of {scoring.unit}s with a value."
-    return Sheet("markers by class", caption, columns, lines)
+    return Sheet("markers by class", caption, columns("Marker", *map(str, scoring.classes)), lines)
 
 
 def _spread(row: Mapping[str, Any]) -> str:
@@ -167,16 +162,8 @@ def cohort(scoring: Scoring) -> Sheet:
         title = Cell(vocabulary.variable(row["variable"]), word(row, "statistic"))
         lines.append(line(title, word(row, keys.TEST) or "–"))
     caption = "Characteristics of the patients, each counted once by the first visit."
-    return Sheet("markers cohort", caption, [Column("Variable", False), Column("All")], lines, "compact")
+    return Sheet("markers cohort", caption, columns("Variable", "All"), lines, "compact")
 
 
 def _name(scoring: Scoring, row: Mapping[str, Any]) -> Cell:
     return Cell(scoring.label(row["marker"]), CIRCULAR if row["marker"] in scoring.circular else "")
-
-
-def _size(row: Mapping[str, Any]) -> Cell:
-    return Cell(count(row["n"]), f"{count(row['n_positive'])} positive")
-
-
-def _units(scoring: Scoring) -> str:
-    return f"{scoring.unit.capitalize()}s"

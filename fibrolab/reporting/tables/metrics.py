@@ -11,7 +11,7 @@ from fibrolab.evaluation.endpoints import MEASURES
 from fibrolab.evaluation.measures import catalogue
 from fibrolab.reporting import numbers, vocabulary
 from fibrolab.reporting.tables import estimates
-from fibrolab.reporting.tables.sheet import Cell, Column, Footnotes, Line, Sheet, line
+from fibrolab.reporting.tables.sheet import Cell, Footnotes, Line, Sheet, columns, line
 from fibrolab.runs.trained_run import Run
 
 AUC = "auc"
@@ -29,12 +29,11 @@ def headline(run: Run) -> list[Sheet]:
         rows = numbers.headline(table, baselines)
         notes = _footnotes(rows)
         lines = [_headline(row, notes) for row in rows]
-        titles = ("Value", "Bootstrap mean ± SD", "Baseline", "Interval is")
-        columns = (Column("Measure", number=False), *map(Column, titles))
+        titles = columns("Measure", "Value", "Bootstrap mean ± SD", "Baseline", "Interval is")
         caption = (
             f"Results on the test set, {_size(run, name)}with {vocabulary.level(run)} confidence intervals"
         )
-        found.append(Sheet(name, caption, columns, lines, notes=notes.notes))
+        found.append(Sheet(name, caption, titles, lines, notes=notes.notes))
     return found
 
 
@@ -56,12 +55,12 @@ def training(run: Run) -> list[Sheet]:
     notes = _footnotes([row for rows in known.values() for row in rows.values()])
     metrics = dict.fromkeys(metric for rows in known.values() for metric in rows)
     caption = " ".join(BESIDE[name] for name in scored)
-    columns = (Column("Measure", number=False), *(Column(f"{name.capitalize()} samples") for name in known))
+    titles = columns("Measure", *(f"{name.capitalize()} samples" for name in known))
     lines = [
         line(numbers.title(metric), *(_cell(rows.get(metric), notes) for rows in known.values()))
         for metric in metrics
     ]
-    return [Sheet("other samples", caption, columns, lines, style="compact", notes=notes.notes)]
+    return [Sheet("other samples", caption, titles, lines, style="compact", notes=notes.notes)]
 
 
 def _headline(row: numbers.Row, notes: Footnotes) -> Line:
@@ -93,10 +92,9 @@ def by_class(run: Run) -> list[Sheet]:
         return []
     notes = _footnotes([row for cells in found.values() for row in cells if row])
     lines = [line(name, *(_cell_of_class(cells[i], notes) for i in kept)) for name, cells in found.items()]
-    titles = [numbers.title(measured[i]) for i in kept]
+    titles = columns("Class", *(numbers.title(measured[i]) for i in kept))
     caption = f"Each class against the others, with {vocabulary.level(run)} confidence intervals."
-    columns = (Column("Class", number=False), *map(Column, titles))
-    return [Sheet("classes", caption, columns, lines, style="classes sheet", notes=notes.notes)]
+    return [Sheet("classes", caption, titles, lines, style="classes sheet", notes=notes.notes)]
 
 
 def per_class(metrics: pd.DataFrame, classes: Sequence[str]) -> dict[str, list[numbers.Row | None]]:
@@ -120,17 +118,13 @@ def further(run: Run) -> list[Sheet]:
     if run.metrics is None:
         return []
     calibrated = "calibration" in run.tables  # which shows these before and after temperature scaling
-    rows = [
-        row
-        for row in others(run.metrics, run.classes, run.baselines)
-        if not (
-            _is_of_endpoint(row.metric, run) or (calibrated and row.metric in catalogue.of_probabilities())
-        )
-    ]
+    elsewhere = {f"{measure}_{name}" for measure in BY_THRESHOLD for name in run.endpoints}
+    elsewhere |= {*catalogue.of_probabilities()} if calibrated else set()
+    rows = [row for row in others(run.metrics, run.classes, run.baselines) if row.metric not in elsewhere]
     notes = _footnotes(rows)
     lines = [line(row.title, _cell(row, notes), row.baseline_text or "–") for row in rows]
-    columns = (Column("Measure", number=False), Column("Value"), Column("Baseline"))
-    sheet = Sheet("further measures", "Further measures.", columns, lines, style="compact", notes=notes.notes)
+    titles = columns("Measure", "Value", "Baseline")
+    sheet = Sheet("further measures", "Further measures.", titles, lines, style="compact", notes=notes.notes)
     return [sheet] if lines else []
 
 
@@ -145,10 +139,6 @@ def others(
     return numbers.rows(
         metrics, [name for name in metrics["metric"].astype(str) if name not in shown], baselines
     )
-
-
-def _is_of_endpoint(metric: str, run: Run) -> bool:
-    return any(metric == f"{measure}_{name}" for name in run.endpoints for measure in BY_THRESHOLD)
 
 
 def poolings(run: Run) -> list[Sheet]:
@@ -176,11 +166,8 @@ def poolings(run: Run) -> list[Sheet]:
         "Results by sample and by patient. The prediction for a patient is the mean of the probabilities of "
         "the samples, the most severe prediction of a sample, or the majority vote of the samples."
     )
-    columns = (
-        Column("Measure", number=False),
-        *(Column(vocabulary.POOLINGS[name].capitalize()) for name in known),
-    )
-    return [Sheet("patient level", caption, columns, lines, notes=notes.notes)]
+    titles = columns("Measure", *(vocabulary.POOLINGS[name].capitalize() for name in known))
+    return [Sheet("patient level", caption, titles, lines, notes=notes.notes)]
 
 
 def partitions(run: Run) -> list[Sheet]:
@@ -193,8 +180,8 @@ def partitions(run: Run) -> list[Sheet]:
     lines.append(line("All", *(_count(sum(part.values())) for part in counts.values()), strong=True))
     if groups := _groups(run):
         lines.append(line("Groups", *(_count(groups.get(name)) for name in counts)))
-    columns = (Column("Class", number=False), *(Column(name.capitalize()) for name in counts))
-    return [Sheet("partitions", "Samples by class and partition.", columns, lines, style="compact")]
+    titles = columns("Class", *map(str.capitalize, counts))
+    return [Sheet("partitions", "Samples by class and partition.", titles, lines, style="compact")]
 
 
 def _groups(run: Run) -> Mapping[str, int]:
@@ -249,9 +236,8 @@ def published(run: Run) -> list[Sheet]:
         known = [row, *(found.get(metric) for found in ours.values())]
         cells = [estimates.estimated(each, metric, notes) for each in known]
         lines.append(line(numbers.title(metric), *cells))
-    columns = [Column("Measure", number=False), Column("Published")]
-    columns += [Column(f"This run, {vocabulary.POOLINGS[level]}") for level in ours]
-    return [Sheet("published", _published_caption(run, table), columns, lines, notes=notes.notes)]
+    titles = columns("Measure", "Published", *(f"This run, {vocabulary.POOLINGS[level]}" for level in ours))
+    return [Sheet("published", _published_caption(run, table), titles, lines, notes=notes.notes)]
 
 
 def _published_caption(run: Run, table: pd.DataFrame) -> str:

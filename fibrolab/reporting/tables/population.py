@@ -8,7 +8,7 @@ from fibrolab import keys
 from fibrolab.evaluation.clinical.subgroups import multiplicity
 from fibrolab.reporting import numbers, vocabulary
 from fibrolab.reporting.tables import estimates
-from fibrolab.reporting.tables.sheet import Cell, Column, Footnotes, Sheet, count, line, probability
+from fibrolab.reporting.tables.sheet import Cell, Footnotes, Sheet, columns, count, line, probability
 from fibrolab.runs.trained_run import Run
 
 MISTAKES = 30  # lines of the table; `mistakes.csv` of the run contains all errors
@@ -49,9 +49,8 @@ def characteristics(
         "Characteristics of the training, validation and test sets; p compares training with test and is not "
         f"corrected for multiple tests.{more}"
     )
-    parts = [Column(name.capitalize()) for name in keys.PARTITIONS]
-    columns = [Column("Variable", number=False), *parts, Column("p"), *map(Column, beside)]
-    return Sheet(title, caption, columns, lines, "broad sheet" if beside else "", notes=notes.notes)
+    titles = columns("Variable", *map(str.capitalize, keys.PARTITIONS), "p", *beside)
+    return Sheet(title, caption, titles, lines, "broad sheet" if beside else "", notes=notes.notes)
 
 
 def subgroups(run: Run) -> list[Sheet]:
@@ -76,9 +75,8 @@ def subgroups(run: Run) -> list[Sheet]:
         "Performance in subgroups of the test set. Overlapping intervals do not show that subgroups are "
         "equal."
     )
-    columns = [Column("Subgroup", number=False), Column("Samples"), Column("Groups")]
-    columns += [Column(numbers.title(metric)) for metric in metrics]
-    return [Sheet("subgroups", caption, columns, lines, notes=notes.notes)]
+    titles = columns("Subgroup", "Samples", "Groups", *map(numbers.title, metrics))
+    return [Sheet("subgroups", caption, titles, lines, notes=notes.notes)]
 
 
 def mistakes(run: Run) -> list[Sheet]:
@@ -100,7 +98,5 @@ def mistakes(run: Run) -> list[Sheet]:
         )
     rest = f" The first {MISTAKES} of {len(table):,}." if len(table) > MISTAKES else ""
     caption = f"Largest errors on the test set, with the probability of the predicted class.{rest}"
-    titles = ("True", "Predicted", "Probability", "Classes apart")
-    columns = [Column("Sample, patient", number=False)]
-    columns += [Column(title, number=title in titles[2:]) for title in titles]
-    return [Sheet("mistakes", caption, columns, lines)]
+    titles = columns("Sample, patient", "True", "Predicted", "Probability", "Classes apart", texts=3)
+    return [Sheet("mistakes", caption, titles, lines)]

@@ -4,7 +4,7 @@ import pandas as pd
 
 from fibrolab.reporting import numbers, vocabulary
 from fibrolab.reporting.tables import estimates
-from fibrolab.reporting.tables.sheet import Cell, Column, Sheet, count, line
+from fibrolab.reporting.tables.sheet import Cell, Sheet, columns, count, line
 from fibrolab.runs.trained_run import Run
 
 PROBABILITIES = ("as predicted", "temperature")
@@ -33,8 +33,8 @@ def _calibrated(run: Run, table: pd.DataFrame, level: str) -> Sheet:
         f"Calibration of the probabilities {vocabulary.LEVELS[level]}, on the test set. Lower values are "
         "better, except that calibration slopes are ideally 1 and calibration intercepts ideally 0."
     )
-    columns = [Column("Measure", number=False), *(Column(_heading(table, name)) for name in shown)]
-    return Sheet(f"calibration {vocabulary.POOLINGS[level]}", caption, columns, lines, notes=notes.notes)
+    titles = columns("Measure", *(_heading(table, name) for name in shown))
+    return Sheet(f"calibration {vocabulary.POOLINGS[level]}", caption, titles, lines, notes=notes.notes)
 
 
 def _measure(run: Run, name: str) -> str:
@@ -85,6 +85,6 @@ def _sets(table: pd.DataFrame, level: str) -> Sheet:
         "contain the true class with the nominal probability, calibrated on the validation set. The "
         "guarantee holds over all classes together, not for each class."
     )
-    titles = ("n", "Coverage", "Classes per set", "Sets of one class")
-    columns = [Column("True class, nominal coverage", number=False), *map(Column, titles)]
-    return Sheet(f"conformal sets {vocabulary.POOLINGS[level]}", caption, columns, lines, notes=notes.notes)
+    first = "True class, nominal coverage"
+    titles = columns(first, "n", "Coverage", "Classes per set", "Sets of one class")
+    return Sheet(f"conformal sets {vocabulary.POOLINGS[level]}", caption, titles, lines, notes=notes.notes)

@@ -7,7 +7,7 @@ import pandas as pd
 from fibrolab.evaluation.measures import catalogue
 from fibrolab.evaluation.segmentation.images import MAPS, reference
 from fibrolab.reporting import numbers, vocabulary
-from fibrolab.reporting.tables.sheet import Cell, Column, Line, Sheet, line
+from fibrolab.reporting.tables.sheet import Cell, Line, Sheet, columns, line
 from fibrolab.runs.trained_run import Run
 
 CONVENTION = (
@@ -31,13 +31,12 @@ def _metrics(run: Run, metrics: pd.DataFrame, measures: pd.DataFrame) -> Sheet:
     names = [metric.name for metric in catalogue.MASK_METRICS]
     names += [catalogue.agreement(name) for name in names]
     lines = [_metric(row, unit) for row in numbers.rows(metrics, names)]
-    titles = ("Value", f"{vocabulary.level(run)} CI", "Baseline")
-    columns = (Column("Measure", number=False), *map(Column, titles))
+    titles = columns("Measure", "Value", f"{vocabulary.level(run)} CI", "Baseline")
     caption = "Mean over the test images; intervals by the bootstrap over groups"
     notes = [("", CONVENTION)]
     if reference(measures) == MAPS:
         notes.append(("", f"The test masks are pseudo-masks: every number is {numbers.AGREEMENT}."))
-    return Sheet("segmentation", caption, columns, lines, notes=notes)
+    return Sheet("segmentation", caption, titles, lines, notes=notes)
 
 
 def _metric(row: numbers.Row, unit: str) -> Line:
@@ -66,8 +65,8 @@ def _classes(run: Run, metrics: pd.DataFrame, measures: pd.DataFrame) -> Iterato
             lines.append(line(str(of), "mean training mask", *reached))
         if lines:
             caption = f"Measures of each class{words}, with {vocabulary.level(run)} CI"
-            columns = (Column("Class", number=False), Column("Masks", number=False), *map(Column, titles))
-            yield Sheet(f"{prefix}segmentation by class", caption, columns, lines, "broad sheet")
+            shown = columns("Class", "Masks", *titles, texts=2)
+            yield Sheet(f"{prefix}segmentation by class", caption, shown, lines, "broad sheet")
 
 
 def _with_unit(title: str, metric: str, unit: str) -> str:
@@ -77,7 +76,6 @@ def _with_unit(title: str, metric: str, unit: str) -> str:
 def _areas(run: Run) -> Iterator[Sheet]:
     if (table := run.tables.get("bland_altman")) is None:
         return
-    titles = ("Images", "Groups", "Bias", "Limits of agreement")
     lines = [
         line(
             f"{row['class']} [{row['unit']}]",
@@ -91,7 +89,8 @@ def _areas(run: Run) -> Iterator[Sheet]:
     measured = run.tables.get("segmentation")
     true = "true area" if measured is None or reference(measured) != MAPS else "area of the classifier's map"
     caption = f"Predicted less {true} in the test images (Bland and Altman), allowing for several per group"
-    yield Sheet("area agreement", caption, (Column("Class", number=False), *map(Column, titles)), lines)
+    titles = columns("Class", "Images", "Groups", "Bias", "Limits of agreement")
+    yield Sheet("area agreement", caption, titles, lines)
 
 
 def _signed(value: float) -> str:
@@ -101,14 +100,9 @@ def _signed(value: float) -> str:
 def _calibration(run: Run) -> Iterator[Sheet]:
     if (table := run.tables.get("pixel_calibration")) is None:
         return
-    parts = table.groupby("class", sort=False)
     lines = [
-        line(
-            str(name),
-            f"{part['pixels'].sum():,.0f}",
-            numbers.quantity(part["ece"].iloc[0], "ece"),
-        )
-        for name, part in parts
+        line(str(name), f"{part['pixels'].sum():,.0f}", numbers.quantity(part["ece"].iloc[0], "ece"))
+        for name, part in table.groupby("class", sort=False)
     ]
-    columns = (Column("Class", number=False), Column("Pixels"), Column("Expected calibration error"))
-    yield Sheet("pixel calibration", "Calibration of the pixel probabilities", columns, lines)
+    titles = columns("Class", "Pixels", "Expected calibration error")
+    yield Sheet("pixel calibration", "Calibration of the pixel probabilities", titles, lines)

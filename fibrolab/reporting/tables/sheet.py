@@ -17,6 +17,11 @@ class Column:
     number: bool = True
 
 
+def columns(*titles: str, texts: int = 1) -> list[Column]:
+    """Return columns by their titles, of which the first `texts` contain words."""
+    return [Column(title, number=place >= texts) for place, title in enumerate(titles)]
+
+
 @dataclass(frozen=True)
 class Cell:
     """A text, a small text below it, and the marks of its footnotes, such as ``a, c``."""
@@ -24,6 +29,11 @@ class Cell:
     text: str
     small: str = ""
     marks: str = ""
+
+    @property
+    def joined(self) -> str:
+        """Text and small text in one line: an interval after a blank, words after a comma."""
+        return (" " if self.small.startswith("[") else ", ").join(filter(None, (self.text, self.small)))
 
 
 @dataclass(frozen=True)

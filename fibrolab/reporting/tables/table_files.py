@@ -58,7 +58,5 @@ def as_csv(sheet: Sheet) -> str:
 
 
 def _plain(cell: Cell) -> str:
-    between = " " if cell.small.startswith("[") else ", "  # an interval, or words
-    joined = between.join(filter(None, (cell.text, cell.small)))
-    text = " ".join(joined.split())  # on one line, with plain spaces
+    text = " ".join(cell.joined.split())  # on one line, with plain spaces
     return f"'{text}" if text.startswith(FORMULA) else text

@@ -1,7 +1,7 @@
 """The tables of a study: its best trials, those that did not finish, the chosen settings, importances."""
 
 from fibrolab.reporting import tuning_record, vocabulary
-from fibrolab.reporting.tables.sheet import Column, Sheet, coefficient, line
+from fibrolab.reporting.tables.sheet import Column, Sheet, coefficient, columns, line
 from fibrolab.reporting.tuning_record import FINISHED, PARAMETER, PRUNED, Study, short
 
 SHOWN = 20  # trials on the page; `trials.csv` has all
@@ -12,12 +12,8 @@ def best(study: Study) -> Sheet:
     """Return the best finished trials with their settings, the chosen one emphasised."""
     rows = vocabulary.records(study.ranked.head(SHOWN))
     names = study.parameters
-    columns = [
-        Column("Trial", False),
-        *(Column(each) for each in study.titles),
-        *(Column(study.label(each), study.is_number(each)) for each in names),
-        Column("Minutes"),
-    ]
+    varied = [Column(study.label(each), study.is_number(each)) for each in names]
+    titles = [*columns("Trial", *study.titles), *varied, Column("Minutes")]
     lines = []
     for row in rows:
         cells = [str(row["number"]), *(short(row[each]) for each in study.values)]
@@ -29,8 +25,8 @@ def best(study: Study) -> Sheet:
     )
     order = "the best first" if len(study.goals) == 1 else "those that no other exceeds first"
     caption = f"{shown}, {order}; {tuning_record.TRIALS_FILE} has all."
-    style = "broad" if len(columns) > 7 else "sheet"
-    return Sheet("Trials", caption, columns, lines, style, empty="No trial has finished.")
+    style = "broad" if len(titles) > 7 else "sheet"
+    return Sheet("Trials", caption, titles, lines, style, empty="No trial has finished.")
 
 
 def unfinished(study: Study) -> Sheet:
@@ -41,8 +37,8 @@ def unfinished(study: Study) -> Sheet:
     lines = [line(str(number), state, str(reason) or "–") for number, state, reason in list(rows)[:SHOWN]]
     caption = "Trials that did not finish"
     more = f"; the first {SHOWN} of {len(ended):,} are shown" if len(ended) > SHOWN else ""
-    columns = (Column("Trial", False), Column("State", False), Column("Reason", False))
-    return Sheet(caption, f"{caption}{more}.", columns, lines, style="sheet")
+    titles = columns("Trial", "State", "Reason", texts=3)
+    return Sheet(caption, f"{caption}{more}.", titles, lines, style="sheet")
 
 
 def chosen(study: Study) -> Sheet:
@@ -51,8 +47,8 @@ def chosen(study: Study) -> Sheet:
     found = vocabulary.records(study.trials[study.trials["number"] == study.chosen])
     cells = [(name, short(row[f"{PARAMETER}{name}"])) for row in found for name in names]
     lines = [line(*each) for each in cells if each[1] != "–"]
-    columns = (Column("Setting", False), Column("Value", False))
-    return Sheet("Chosen settings", f"Settings of trial {study.chosen}.", columns, lines, style="compact")
+    titles = columns("Setting", "Value", texts=2)
+    return Sheet("Chosen settings", f"Settings of trial {study.chosen}.", titles, lines, style="compact")
 
 
 def importances(study: Study) -> Sheet:
@@ -62,6 +58,6 @@ def importances(study: Study) -> Sheet:
     order = [name for name in study.parameters if name in table.index]
     rows = zip(order, table.reindex(order)[names].to_numpy(float).tolist(), strict=True)
     lines = [line(name, *map(coefficient, row)) for name, row in rows]
-    columns = (Column("Parameter", False), *(Column(EVALUATORS[name]) for name in names))
+    titles = columns("Parameter", *(EVALUATORS[name] for name in names))
     caption = "Proportion of the variation between trials that each parameter explains."
-    return Sheet("Importances", caption, columns, lines, style="compact")
+    return Sheet("Importances", caption, titles, lines, style="compact")
