@@ -87,15 +87,16 @@ def true_regions(data: "LabelledData", network: "Predictor") -> "dict[str, Tenso
 
     from fibrolab.data import masks
     from fibrolab.data.preprocess import Preprocess
-    from fibrolab.data.readers import read_bytes
 
     manifest, preprocess = data.manifest, Preprocess(**network.record["preprocess"])
     if preprocess.crop == "mask":
         return {}
     of_masks = preprocess.of_masks()
     levels = np.zeros((len(manifest), *of_masks.shape), dtype=np.uint8)
+    reader = masks.Reader()
     for row, media in manifest.masks().items():
-        levels[row] = of_masks.mask(*masks.decoded(read_bytes(media.path), media))
+        labelled = reader.labelled(media)
+        levels[row] = of_masks.mask(labelled.labels, labelled.image)
     found = [int(level) for level in np.unique(levels) if level]
     names = (
         {level: f"label {level} of the mask" for level in found}

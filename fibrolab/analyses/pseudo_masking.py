@@ -313,6 +313,9 @@ class _TrueMasks:
     known: bool = True
 
     def __post_init__(self) -> None:
+        from fibrolab.data import masks
+
+        self._reader = masks.Reader()
         rest = None
         if self.levels is not None:
             named = set(self.levels)
@@ -343,21 +346,15 @@ class _TrueMasks:
 
     def _grey(self, row: int) -> np.ndarray:
         """Return the grey levels of the true mask of a sample's picture, uint8 (H, W)."""
-        from fibrolab.data.readers import decode_labels, read_bytes
-
-        mask = self._media[row]
-        return decode_labels(read_bytes(mask.path), mask.path, mask.labelled)
+        return np.asarray(self._reader.labels(self._media[row]))
 
     def classes(self, row: int) -> np.ndarray:
         """Return the class of each pixel of a sample's picture, int64 (H, W)."""
         return np.asarray(self.table[self._grey(row)])
 
     def labelled(self, row: int) -> Any:
-        """Return a sample's mask and image within its rectangle, see `data.masks.labelled`."""
-        from fibrolab.data import masks
-        from fibrolab.data.readers import read_bytes
-
-        return masks.labelled(read_bytes(self._media[row].path), self._media[row])
+        """Return a sample's mask and image within its rectangle, see `data.masks.Labelled`."""
+        return self._reader.labelled(self._media[row])
 
     def mean(self, preprocess: Any, rows: np.ndarray) -> np.ndarray:
         """Return the mean mask of training rows in the geometry of the input, float32 (2, h, w).

@@ -1,5 +1,6 @@
 """The callback that writes the masks of a segmentation, and measures them while they are in memory."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.media import Media
 from fibrolab.data.preprocess import Preprocess
-from fibrolab.data.readers import read_bytes, spacing
+from fibrolab.data.readers import spacing
 from fibrolab.evaluation.segmentation import agreement, images
 from fibrolab.mask_classes import MaskClasses
 from fibrolab.storage import make_folder, write_table
@@ -61,9 +62,10 @@ class MaskWriter(BasePredictionWriter):
         self._classes, self._preprocess, self._partitions = classes, preprocess, tuple(partitions)
         self._media = data.manifest.masks()
         self._references = _references(data.manifest)
+        self._reader, self._reference_reader = masks.Reader(), masks.Reader()
         self._baseline = np.eye(len(classes.names), dtype=np.float32)[baseline].transpose(2, 0, 1)
         rows = np.concatenate([data.split.rows(name) for name in self._partitions])
-        spacings = {row: _spacing(self._media[row]) for row in rows.tolist()}
+        spacings = _spacings({row: self._media[row] for row in rows.tolist()})
         self._in_mm = all(spacings.values())
         has_true = not self._references[images.TRUE_MASKS].keys().isdisjoint(rows.tolist())
         self._counted = images.TRUE_MASKS if has_true else images.MAPS  # see `images.reference`
@@ -104,7 +106,7 @@ class MaskWriter(BasePredictionWriter):
 
     def _write(self, row: int, probabilities: np.ndarray, partition: str) -> None:
         mask = self._media[row]
-        found = masks.labelled(read_bytes(mask.path), mask)
+        found = self._reader.labelled(mask)
         seen, size = self._preprocess.crop_box(found.image), found.image.shape
         at_pixels = masks.enlarged(probabilities, seen, size)
         predicted = at_pixels.argmax(axis=0)
@@ -120,7 +122,8 @@ class MaskWriter(BasePredictionWriter):
         for against, media in self._references.items():
             if row not in media:
                 continue
-            true = self._true_classes(media[row])
+            reference = found if media[row] == mask else self._reference_reader.labelled(media[row])
+            true = np.asarray(self._classes.table()[reference.labels])
             known = {**about, images.AGAINST: against, **unit}
             for of, mask_of in ((images.NETWORK, predicted), (images.MEAN_MASK, baseline)):
                 values = images.measured(true, mask_of, self._classes.names, scale or (1.0, 1.0))
@@ -131,10 +134,6 @@ class MaskWriter(BasePredictionWriter):
         image = self._table.loc[row, keys.IMAGE]
         written.append({**about, keys.IMAGE: image, keys.MASK: path})
 
-    def _true_classes(self, mask: Media) -> np.ndarray:
-        """Return the class of each pixel of a mask, within the rectangle of its sample."""
-        return np.asarray(self._classes.table()[masks.labelled(read_bytes(mask.path), mask).labels])
-
 
 def _references(manifest: Manifest) -> dict[str, dict[int, Media]]:
     """Return the masks that predictions are measured against, by their kind and the row of the sample."""
@@ -143,7 +142,15 @@ def _references(manifest: Manifest) -> dict[str, dict[int, Media]]:
     return {images.TRUE_MASKS: manifest.masks(keys.TRUE_MASK), images.MAPS: manifest.masks()}
 
 
-def _spacing(mask: Media) -> tuple[float, float] | None:
-    """Return height and width of a pixel [mm] by the image or by its mask; None where neither states it."""
+def _spacings(media: dict[int, Media]) -> dict[int, tuple[float, float] | None]:
+    """Return height and width of a pixel [mm] by the image or by its mask, by the row of the sample.
+
+    It is None where neither states it. A file of several samples is read once.
+    """
+    of_file = functools.cache(spacing)
+    return {row: of_file(_image(mask)) or of_file(mask.path) for row, mask in media.items()}
+
+
+def _image(mask: Media) -> Path:
     assert mask.labelled is not None, "a mask labels an image"
-    return spacing(mask.labelled.path) or spacing(mask.path)
+    return mask.labelled.path

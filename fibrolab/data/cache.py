@@ -39,7 +39,7 @@ from fibrolab.data.formats.contract import to_grey
 from fibrolab.data.media import ONE_PASS, Media, batches, by_file
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.progress import track
-from fibrolab.data.readers import OpenFile, decode_clip, read_bytes
+from fibrolab.data.readers import decode_clip
 from fibrolab.errors import DataError, StorageError, UnreadableImageError, listing
 from fibrolab.processes import cores, single_threaded_opencv
 from fibrolab.storage import full_disk, is_full
@@ -243,7 +243,8 @@ class PixelStore:
         size, process = (CLIPS, self._clip) if clips else (CHUNK, one_slot)
         compute = partial(self._compute, process)
         most = 1 if clips else max(1, min(ONE_PASS, BLOCK // self._slot_bytes))
-        files = by_file([(item, digest) for digest, item in missing], most)
+        pairs = self.preprocess.labels or self.preprocess.crop == "mask"  # two files are read of a sample
+        files = by_file([(item, digest) for digest, item in missing], most, pairs)
         if len(missing) == 1:  # without threads for it; OpenCV may use all cores
             return self._keep(compute(files[0]))
         threads = workers or cores()
@@ -262,32 +263,33 @@ class PixelStore:
         return {digest: result for digest, result in results if isinstance(result, str)}
 
     def _compute(
-        self, process: Callable[[OpenFile, Media], np.ndarray], items: list[tuple[Media, str]]
+        self, process: Callable[[masks.Reader, Media], np.ndarray], items: list[tuple[Media, str]]
     ) -> list[tuple[str, np.ndarray | str]]:
         """Return digests of samples of one file with their pixels, one row per slot, or with faults."""
-        try:
-            file = OpenFile(items[0][0].path)
-        except UnreadableImageError as error:
-            return [(digest, str(error)) for _, digest in items]
-        return [(digest, self._pixels(process, file, media, digest)) for media, digest in items]
+        reader = masks.Reader()
+        return [(digest, self._pixels(process, reader, media, digest)) for media, digest in items]
 
     def _pixels(
-        self, process: Callable[[OpenFile, Media], np.ndarray], file: OpenFile, media: Media, digest: str
+        self,
+        process: Callable[[masks.Reader, Media], np.ndarray],
+        reader: masks.Reader,
+        media: Media,
+        digest: str,
     ) -> np.ndarray | str:
         try:
             # The same bytes are hashed and decoded, so the file cannot change in between.
-            if self._digest(file, media) != digest:
+            if self._digest(reader, media) != digest:
                 return f"{media.path}: changed since it was listed; run again once it stays unchanged"
-            return process(file, media)
+            return process(reader, media)
         except UnreadableImageError as error:
             return str(error)
 
-    def _picture(self, file: OpenFile, media: Media) -> np.ndarray:
-        kept = None
+    def _picture(self, reader: masks.Reader, media: Media) -> np.ndarray:
+        kept, file = None, reader.images(media.path)
         if self.preprocess.crop == "mask":
             whole = file.inspect(media.view.uncut)[1]
             used = media.view.rectangle(whole, media.path)
-            pixels, kept = used.of(whole), masks.kept(media, whole.shape, used, self.preprocess)
+            pixels, kept = used.of(whole), reader.kept(media, whole.shape, used, self.preprocess)
         else:
             pixels = file.inspect(media.view)[1]
         return self.processed(pixels, kept)
@@ -305,21 +307,21 @@ class PixelStore:
             pixels = np.stack([pixels] * 3, axis=-1)
         return self.preprocess(pixels, kept)[None]
 
-    def _mask(self, file: OpenFile, media: Media) -> np.ndarray:
-        return self.preprocess.mask(*masks.decoded(file.content, media))[None]
+    def _mask(self, reader: masks.Reader, media: Media) -> np.ndarray:
+        found = reader.labelled(media)
+        return self.preprocess.mask(found.labels, found.image)[None]
 
-    def _clip(self, file: OpenFile, media: Media) -> np.ndarray:
-        return self.preprocess.clip(decode_clip(file.content, media.path, media.view).frames)
+    def _clip(self, reader: masks.Reader, media: Media) -> np.ndarray:
+        content = reader.images(media.path).content
+        return self.preprocess.clip(decode_clip(content, media.path, media.view).frames)
 
-    def _digest(self, file: OpenFile, media: Media) -> str:
+    def _digest(self, reader: masks.Reader, media: Media) -> str:
         """Return the SHA-256 that names the pixels of a sample, from the bytes of its file."""
         if media.labelled is not None:
-            return masks.digest(file.content, media)
-        digest = media.view.digest(file.sha256)
-        if self.preprocess.crop != "mask":
-            return digest
-        assert media.mask is not None, "images without a mask are refused before"
-        return masks.cropped_digest(digest, read_bytes(media.mask))
+            return reader.digest(media)
+        if self.preprocess.crop == "mask":
+            return reader.cropped_digest(media)
+        return media.view.digest(reader.images(media.path).sha256)
 
     def add(self, made: Mapping[str, np.ndarray]) -> None:
         """Store images that were `processed` elsewhere, by their digest; `build` then finds them.

@@ -23,7 +23,6 @@ from fibrolab.data.features import FeatureTable
 from fibrolab.data.input_check import input_faults
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.preprocess import NOT_OF_CLIPS, NOT_OF_MASKS
-from fibrolab.data.readers import read_bytes
 from fibrolab.data.samplers import EpochSampler, RankSampler, build_sampler, check_batch_size, this_rank
 from fibrolab.errors import ConfigError
 from fibrolab.processes import cores
@@ -281,7 +280,8 @@ class FibrosisDataModule(L.LightningDataModule):
         manifest = self.data.manifest
         names, media = manifest.table[keys.SAMPLE_ID], manifest.masks() | manifest.masks(keys.TRUE_MASK)
         rows = np.flatnonzero(names.isin(list(samples))).tolist()
-        return {names[row]: masks.labelled(read_bytes(media[row].path), media[row]) for row in rows}
+        reader = masks.Reader()
+        return {names[row]: reader.labelled(media[row]) for row in rows}
 
     def transfer_batch_to_device(
         self, batch: dict[str, Tensor], device: torch.device, dataloader_idx: int

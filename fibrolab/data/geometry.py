@@ -11,9 +11,9 @@ from fibrolab.data import masks
 from fibrolab.data.box import Box
 from fibrolab.data.formats.contract import Clip, to_grey
 from fibrolab.data.labelled_data import LabelledData
-from fibrolab.data.media import Media
+from fibrolab.data.media import Media, by_file
 from fibrolab.data.preprocess import Preprocess
-from fibrolab.data.readers import decode, decode_clip, read_bytes
+from fibrolab.data.readers import decode_clip, read_bytes
 
 
 class Geometry(NamedTuple):
@@ -79,21 +79,29 @@ def shown_parts(data: LabelledData, modality: str, preprocess: Preprocess) -> pd
     manifest, facts = data.manifest, data.facts[modality]
     rows = np.flatnonzero(manifest.present(modality))
     found = np.full((len(manifest), len(GEOMETRY)), np.nan)
-    for row, media in zip(rows, manifest.media(modality, manifest.present(modality)), strict=True):
-        width, height = (int(facts[name].iloc[row]) for name in ("width", "height"))
-        if preprocess.crop == "none" and not isinstance(media.view.box, str):
-            found[row] = width, height, *(media.view.box or Box(0, 0, width, height))
-        else:
-            found[row] = (film if modality == keys.CLIP else picture)(media, preprocess)[1]
+    media = zip(manifest.media(modality, manifest.present(modality)), rows.tolist(), strict=True)
+    for group in by_file(media, pairs=preprocess.crop == "mask"):
+        reader = masks.Reader()
+        for item, row in group:
+            width, height = (int(facts[name].iloc[row]) for name in ("width", "height"))
+            if preprocess.crop == "none" and not isinstance(item.view.box, str):
+                found[row] = width, height, *(item.view.box or Box(0, 0, width, height))
+            elif modality == keys.CLIP:
+                found[row] = film(item, preprocess)[1]
+            else:
+                found[row] = picture(item, preprocess, reader)[1]
     return pd.DataFrame(found, columns=list(GEOMETRY))
 
 
-def picture(media: Media, preprocess: Preprocess) -> tuple[np.ndarray, Geometry]:
+def picture(
+    media: Media, preprocess: Preprocess, reader: masks.Reader | None = None
+) -> tuple[np.ndarray, Geometry]:
     """Read a whole picture, and the rectangle of it that the network's input shows.
 
     Args:
         media: The file, with the frame and the rectangle that are used.
         preprocess: Settings of its modality.
+        reader: Reads it; None reads its files anew.
 
     Returns:
         The frame, uint8 (H, W) or (H, W, 3), and its geometry.
@@ -102,9 +110,10 @@ def picture(media: Media, preprocess: Preprocess) -> tuple[np.ndarray, Geometry]
         UnreadableImageError: The file, the frame, the rectangle, or the mask that it is cropped to cannot be
             used.
     """
-    whole = decode(read_bytes(media.path), media.path, media.view.uncut)
+    reader = reader or masks.Reader()
+    whole = reader.images(media.path).inspect(media.view.uncut)[1]
     used = media.view.rectangle(whole, media.path)
-    kept = masks.kept(media, whole.shape, used, preprocess) if preprocess.crop == "mask" else None
+    kept = reader.kept(media, whole.shape, used, preprocess) if preprocess.crop == "mask" else None
     return whole, _geometry(whole.shape, used, preprocess.crop_box(to_grey(used.of(whole)), kept))
 
 

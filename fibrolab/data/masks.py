@@ -1,7 +1,7 @@
 """Masks: label maps, which get the same rectangle and crop as the images that they label."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from fibrolab.data.fault_sentences import rows_named
 from fibrolab.data.formats.contract import to_grey
 from fibrolab.data.media import Media
 from fibrolab.data.preprocess import Preprocess
-from fibrolab.data.readers import decode, decode_labels, read_bytes
+from fibrolab.data.readers import Latest, read_bytes
 from fibrolab.errors import DataError, UnreadableImageError, listing
 from fibrolab.mask_classes import NO_CLASS, MaskClasses
 
@@ -30,30 +30,21 @@ def digests(media: Sequence[Media], pictures: Sequence[str]) -> list[str]:
             not as large as their image.
     """
     try:
-        return _all_read([mask.path for mask in media], pictures, _digest)
+        files = _file_digests(mask.path for mask in media)
     except DataError as error:
-        faults = list(dict.fromkeys(filter(None, map(_fault, media))))
+        reader = Reader()
+        faults = list(dict.fromkeys(filter(None, (_fault(mask, reader) for mask in media))))
         raise DataError(f"Masks that cannot be used: {len(faults)}.\n{listing(faults)}") from error
+    return [_digest(files[mask.path], picture) for mask, picture in zip(media, pictures, strict=True)]
 
 
-def _fault(mask: Media) -> str:
+def _fault(mask: Media, reader: "Reader") -> str:
     """Return why a mask cannot be used; empty if it can."""
     try:
-        labelled(read_bytes(mask.path), mask)
+        reader.labelled(mask)
     except UnreadableImageError as error:
         return str(error)
     return ""
-
-
-def digest(content: bytes, mask: Media) -> str:
-    """Return the SHA-256 for a mask's pixels, see `digests`, from the bytes of its file.
-
-    Raises:
-        UnreadableImageError: The image that it labels cannot be opened.
-    """
-    assert mask.labelled is not None, "a mask labels an image"
-    path, view = mask.labelled.path, mask.labelled.view
-    return _digest(content, view.digest(hashlib.sha256(read_bytes(path)).hexdigest()))
 
 
 class Labelled(NamedTuple):
@@ -87,89 +78,96 @@ def enlarged(probabilities: np.ndarray, seen: Box, size: tuple[int, int]) -> np.
     return found
 
 
-def decoded(content: bytes, mask: Media) -> tuple[np.ndarray, np.ndarray]:
-    """Decode a mask, and the image that it labels, which determines how both are cropped.
+class Reader:
+    """Reads masks with the images that they label; parts of one file that are wanted in turn are read once.
 
-    Args:
-        content: Bytes of the mask's file.
-        mask: The mask.
+    Only one thread at a time may use it.
 
-    Returns:
-        Labels and grey levels in the image's view, uint8 (H, W) both.
-
-    Raises:
-        UnreadableImageError: As `labelled`.
+    Attributes:
+        images: Opens images.
     """
-    found = labelled(content, mask)
-    return found.labels, found.image
 
+    def __init__(self) -> None:
+        self.images, self._masks = Latest(), Latest()
 
-def labelled(content: bytes, mask: Media) -> Labelled:
-    """Decode a mask and the image that it labels.
+    def labelled(self, mask: Media) -> Labelled:
+        """Decode a mask and the image that it labels.
 
-    Args:
-        content: Bytes of the mask's file.
-        mask: The mask.
+        Raises:
+            UnreadableImageError: The mask is not a label map or not as large as its image, or the image
+                cannot be read.
+        """
+        image = _labelled(mask)
+        labels = self.labels(mask)
+        pixels = self.images(image.path).inspect(image.view.uncut)[1]
+        _refuse_other_size(labels, pixels.shape, mask.path, image.path)
+        box = image.view.rectangle(pixels, image.path)
+        return Labelled(box.of(labels), to_grey(box.of(pixels)), box, labels.shape)
 
-    Raises:
-        UnreadableImageError: The mask is not a label map or not as large as its image, or the image cannot be
-            read.
-    """
-    assert mask.labelled is not None, "a mask labels an image"
-    path, view = mask.labelled.path, mask.labelled.view
-    labels = decode_labels(content, mask.path, mask.labelled)
-    image = decode(read_bytes(path), path, view.uncut)
-    _refuse_other_size(labels, image.shape, mask.path, path)
-    box = view.rectangle(image, path)
-    return Labelled(box.of(labels), to_grey(box.of(image)), box, labels.shape)
+    def labels(self, mask: Media) -> np.ndarray:
+        """Decode a mask, uint8 (H, W): the numbers as its file stores them, see `readers.decode_labels`."""
+        return self._masks(mask.path).labels(_labelled(mask), self.images)
 
+    def kept(self, image: Media, size: tuple[int, ...], used: Box, preprocess: Preprocess) -> np.ndarray:
+        """Return which pixels of an image are kept by a crop to its mask.
 
-def kept(image: Media, size: tuple[int, ...], used: Box, preprocess: Preprocess) -> np.ndarray:
-    """Return which pixels of an image are kept by a crop to its mask.
+        Args:
+            image: The image, with its mask.
+            size: Height and width of the whole picture [px].
+            used: The rectangle of the picture that is used.
+            preprocess: Settings that say which grey levels of the mask are kept.
 
-    Args:
-        image: The image, with its mask.
-        size: Height and width of the whole picture [px].
-        used: The rectangle of the picture that is used.
-        preprocess: Settings that say which grey levels of the mask are kept.
+        Returns:
+            bool (H, W) of the rectangle; at least one is True.
 
-    Returns:
-        bool (H, W) of the rectangle; at least one is True.
+        Raises:
+            UnreadableImageError: The mask is no label map, not as large as the picture, or keeps no pixel.
+        """
+        assert image.mask is not None, "images without a mask are refused before"
+        labels = self._masks(image.mask).labels(image, self.images)
+        _refuse_other_size(labels, size, image.mask, image.path)
+        found = preprocess.kept(used.of(labels))
+        if not found.any():
+            levels = "above 0" if preprocess.crop_levels is None else f"in {list(preprocess.crop_levels)}"
+            raise UnreadableImageError(
+                f"{image.path}: preprocess.crop=mask keeps none of its pixels, since its mask {image.mask} "
+                f"has no grey level {levels} there; leave the sample out, or correct the mask"
+            )
+        return found
 
-    Raises:
-        UnreadableImageError: The mask is no label map, not as large as the picture, or keeps no pixel.
-    """
-    assert image.mask is not None, "images without a mask are refused before"
-    labels = decode_labels(read_bytes(image.mask), image.mask, image)
-    _refuse_other_size(labels, size, image.mask, image.path)
-    found = preprocess.kept(used.of(labels))
-    if not found.any():
-        levels = "above 0" if preprocess.crop_levels is None else f"in {list(preprocess.crop_levels)}"
-        raise UnreadableImageError(
-            f"{image.path}: preprocess.crop=mask keeps none of its pixels, since its mask {image.mask} has "
-            f"no grey level {levels} there; leave the sample out, or correct the mask"
-        )
-    return found
+    def digest(self, mask: Media) -> str:
+        """Return the SHA-256 for a mask's pixels, see `digests`.
 
+        Raises:
+            UnreadableImageError: The mask, or the image that it labels, cannot be opened.
+        """
+        image = _labelled(mask)
+        return _digest(self._masks(mask.path).sha256, image.view.digest(self.images(image.path).sha256))
 
-def cropped_digest(picture: str, mask: bytes) -> str:
-    """Return the SHA-256 for an image that is cropped to its mask.
+    def cropped_digest(self, image: Media) -> str:
+        """Return the SHA-256 for an image that is cropped to its mask, see `cropped_digests`.
 
-    Args:
-        picture: SHA-256 of the image and its view.
-        mask: Bytes of the mask's file.
-    """
-    return hashlib.sha256(f"{picture} within {hashlib.sha256(mask).hexdigest()}".encode()).hexdigest()
+        Raises:
+            UnreadableImageError: One of the files cannot be opened.
+        """
+        assert image.mask is not None, "images without a mask are refused before"
+        picture = image.view.digest(self.images(image.path).sha256)
+        return _cropped_digest(picture, self._masks(image.mask).sha256)
 
 
 def cropped_digests(images: Sequence[Media], pictures: Sequence[str]) -> list[str]:
-    """Return `cropped_digest` of each image.
+    """Return a SHA-256 for each image that is cropped to its mask.
+
+    Args:
+        images: The images, with their masks.
+        pictures: SHA-256 of each image and its view, from the survey.
 
     Raises:
         DataError: Masks that cannot be opened, all of them at once.
     """
-    paths = [image.mask for image in images if image.mask]
-    return _all_read(paths, pictures, lambda mask, picture: cropped_digest(picture, mask))
+    masks = [image.mask for image in images if image.mask]
+    files = _file_digests(masks)
+    return [_cropped_digest(picture, files[mask]) for mask, picture in zip(masks, pictures, strict=True)]
 
 
 def mean_mask(levels: Iterable[np.ndarray], classes: MaskClasses) -> np.ndarray:
@@ -234,14 +232,12 @@ def without_foreground(classes: MaskClasses, seen: np.ndarray, advice: str) -> s
     )
 
 
-def _all_read(
-    paths: Sequence[Path], pictures: Sequence[str], digest_of: Callable[[bytes, str], str]
-) -> list[str]:
-    """Return the digest of each mask's file and the picture it belongs to, or refuse all unreadable files."""
-    found, faults = [], []
-    for path, picture in zip(paths, pictures, strict=True):
+def _file_digests(paths: Iterable[Path]) -> dict[Path, str]:
+    """Return the SHA-256 of each file, or refuse all unreadable ones."""
+    found, faults = {}, []
+    for path in dict.fromkeys(paths):
         try:
-            found.append(digest_of(read_bytes(path), picture))
+            found[path] = hashlib.sha256(read_bytes(path)).hexdigest()
         except UnreadableImageError as error:
             faults.append(str(error))
     if faults:
@@ -257,5 +253,14 @@ def _refuse_other_size(labels: np.ndarray, shape: tuple[int, ...], mask: Path, i
         )
 
 
-def _digest(content: bytes, picture: str) -> str:
-    return hashlib.sha256(f"{hashlib.sha256(content).hexdigest()} labels {picture}".encode()).hexdigest()
+def _labelled(mask: Media) -> Media:
+    assert mask.labelled is not None, "a mask labels an image"
+    return mask.labelled
+
+
+def _digest(file: str, picture: str) -> str:
+    return hashlib.sha256(f"{file} labels {picture}".encode()).hexdigest()
+
+
+def _cropped_digest(picture: str, mask: str) -> str:
+    return hashlib.sha256(f"{picture} within {mask}".encode()).hexdigest()

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -163,19 +164,28 @@ def whole(paths: Sequence[Path]) -> list[Media]:
     return [Media(path) for path in paths]
 
 
-def by_file(items: Iterable[tuple[Media, T]], most: int = ONE_PASS) -> list[list[tuple[Media, T]]]:
+def by_file(
+    items: Iterable[tuple[Media, T]], most: int = ONE_PASS, pairs: bool = False
+) -> list[list[tuple[Media, T]]]:
     """Group media with what belongs to them by their file, which is then read once for a whole group.
 
     Args:
         items: The media, in any order.
         most: Largest size of a group.
+        pairs: Also group media of different files by the one file that is read with them: the image that they
+            label, or their mask.
 
     Returns:
         The groups in the order of their first items; frames of one group ascend, as a film is decoded.
     """
+    given = list(items)
+    repeated = Counter(media.path for media, _ in given) if pairs else Counter()
     files: dict[Path, list[tuple[Media, T]]] = {}
-    for item in items:
-        files.setdefault(item[0].path, []).append(item)
+    for item in given:
+        media = item[0]
+        alone = pairs and repeated[media.path] == 1
+        beside = media.labelled.path if media.labelled else media.mask
+        files.setdefault(beside if alone and beside else media.path, []).append(item)
     groups = []
     for found in files.values():
         found.sort(key=_frame_number)
@@ -197,9 +207,11 @@ def batches(groups: Iterable[list[T]], items: int, at_least: int) -> Iterator[li
         yield batch
 
 
-def _frame_number(item: tuple[Media, object]) -> int:
-    frame = item[0].view.frame
-    return frame if isinstance(frame, int) else -1
+def _frame_number(item: tuple[Media, object]) -> tuple[str, int]:
+    """Return the file and the frame of a picture, or of the picture that a mask labels."""
+    shown = item[0].labelled or item[0]
+    frame = shown.view.frame
+    return str(shown.path), frame if isinstance(frame, int) else -1
 
 
 def _detected(name: str, pixels: np.ndarray, path: Path) -> Box:

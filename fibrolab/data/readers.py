@@ -23,7 +23,7 @@ from fibrolab.data.media import Media, View
 from fibrolab.errors import UnreadableImageError
 
 if TYPE_CHECKING:
-    from fibrolab.data.formats.label_maps import Target
+    from fibrolab.data.formats.label_maps import Labels, Target
 
 LARGEST_FILE = 2**31  # bytes; two minutes of uncompressed film in 640 x 480 and colour are 3/4 of it
 _WHOLE = View()
@@ -107,25 +107,7 @@ def decode_labels(content: bytes, path: Path, image: Media | None = None) -> np.
         UnreadableImageError: The file is damaged, neither an image file nor DICOM SEG nor NIfTI, compressed
             with loss, has more than one 8-bit number per pixel, or labels other images.
     """
-    from fibrolab.data.formats import label_maps, pictures
-
-    target = partial(_target, image) if image else None
-    with _unreadable_errors(path):
-        if recognition.is_dicom(content):
-            return label_maps.of_dicom(content, path, target)
-        if label_maps.is_nifti(content):
-            return label_maps.of_nifti(content, path, target)
-        return pictures.labels(content, path)
-
-
-def _target(image: Media) -> "Target":
-    """Return what a label map of several images has to know of the image that it labels."""
-    from fibrolab.data.formats import label_maps
-
-    content = read_bytes(image.path)
-    frames = describe(content, image.path).frames
-    uid = label_maps.uid_of(content) if recognition.is_dicom(content) else ""
-    return label_maps.Target(image.path.name, uid, image.view.frame_of(frames, image.path), frames)
+    return OpenFile(path, content).labels(image)
 
 
 def spacing(path: Path) -> tuple[float, float] | None:
@@ -140,7 +122,7 @@ def spacing(path: Path) -> tuple[float, float] | None:
     with _unreadable_errors(path):
         if recognition.is_dicom(content):
             return label_maps.spacing_of_dicom(content)
-        return label_maps.spacing_of_nifti(content) if label_maps.is_nifti(content) else None
+        return label_maps.spacing_of_nifti(content, path) if label_maps.is_nifti(content) else None
 
 
 def patient_and_date(path: Path) -> tuple[str, str]:
@@ -213,6 +195,7 @@ class OpenFile:
         """
         self.path, self.content = path, read_bytes(path) if content is None else content
         self._inspect: Inspect | None = None
+        self._labels: Labels | None = None
 
     @cached_property
     def sha256(self) -> str:
@@ -231,6 +214,72 @@ class OpenFile:
             header, pixels = parsed(view)
         self._inspect = parsed
         return header, view.cut(pixels, self.path)
+
+    def labels(self, image: Media | None = None, images: "Latest | None" = None) -> np.ndarray:
+        """Decode a label map, see `decode_labels`.
+
+        Args:
+            image: The image that it labels.
+            images: Opens this image if the label map is one of several; None opens it anew.
+        """
+        with _unreadable_errors(self.path):
+            if self._labels is None:
+                self._labels = _labels(self.content, self.path)
+            return self._labels(partial(_target, image, images or Latest()) if image else None)
+
+    @cached_property
+    def frames(self) -> int:
+        """Number of frames."""
+        return describe(self.content, self.path).frames
+
+    @cached_property
+    def uid(self) -> str:
+        """SOP Instance UID of a DICOM file, else empty."""
+        from fibrolab.data.formats import label_maps
+
+        return label_maps.uid_of(self.content) if recognition.is_dicom(self.content) else ""
+
+
+class Latest:
+    """Opens files and keeps the last one: parts of one file that are wanted in turn need one reading.
+
+    Only one thread at a time may use it.
+    """
+
+    def __init__(self) -> None:
+        self._file: OpenFile | None = None
+
+    def __call__(self, path: Path) -> OpenFile:
+        """Return an open file.
+
+        Raises:
+            UnreadableImageError: see `read_bytes`.
+        """
+        if self._file is None or self._file.path != path:
+            self._file = None  # its memory, before another is read
+            self._file = OpenFile(path)
+        return self._file
+
+
+def _labels(content: bytes, path: Path) -> "Labels":
+    """Parse a label map, see `decode_labels`."""
+    from fibrolab.data.formats import label_maps, pictures
+
+    if recognition.is_dicom(content):
+        return label_maps.opened_dicom(content, path)
+    if label_maps.is_nifti(content):
+        return label_maps.opened_nifti(content, path)
+    picture = pictures.labels(content, path)
+    return lambda _: picture
+
+
+def _target(image: Media, images: Latest) -> "Target":
+    """Return what a label map of several images has to know of the image that it labels."""
+    from fibrolab.data.formats import label_maps
+
+    file = images(image.path)
+    frame = image.view.frame_of(file.frames, image.path)
+    return label_maps.Target(image.path.name, file.uid, frame, file.frames)
 
 
 def _format(content: bytes, path: Path) -> Format:

@@ -7,14 +7,18 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from fibrolab.choices import unknown
+from fibrolab.data import sheet_contents
 from fibrolab.errors import ConfigError, DataError
 
+OPEN_DOCUMENT = "content.xml"  # part of an .ods with its sheets
 BEGINNINGS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")  # zip archive; Microsoft's compound file
-MOST_CELLS = 50_000_000  # up to the last row and column; each takes 32 bytes
+MOST_CELLS = 50_000_000  # up to the last row and column; each takes 40 bytes
+MOST_FILLED = 25_000_000  # of an .ods; each takes up to 140 bytes while it is read
 _WHOLE = 10**15  # whole numbers below it have all their digits in a spreadsheet
 _EXACT = 2**53  # and below it in the file, where they are floating point numbers
 # What zipfile raises of damaged, encrypted and unusual archives.
@@ -87,10 +91,13 @@ def _check_size(path: Path, largest: int) -> None:
     """Refuse an archive that unpacks to too much, or whose sheet reaches too far: memory would end."""
     if not zipfile.is_zipfile(path):
         return
+    reached: list[tuple[int, int]] = []
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(part.file_size for part in archive.infolist())
-            reached = list(_reached(archive)) if unpacked <= largest else []
+            if unpacked <= largest:
+                _check_content(path, archive, largest)
+                reached = list(_reached(archive))
     except _OF_ARCHIVES as error:
         raise DataError(_damaged(path, error)) from None
     if unpacked > largest:
@@ -100,6 +107,28 @@ def _check_size(path: Path, largest: int) -> None:
         )
     for column, row in reached:
         _require_near(path, column, row)
+
+
+def _check_content(path: Path, archive: zipfile.ZipFile, largest: int) -> None:
+    """Refuse a workbook whose cells or text would take more memory than there may be, however small it is."""
+    if OPEN_DOCUMENT in archive.namelist():
+        with archive.open(OPEN_DOCUMENT) as part:
+            found = sheet_contents.of_open_document(part, partial(_is_too_much, largest=largest))
+    else:
+        found = sheet_contents.Content(0, sheet_contents.shared_text(archive))
+    if not _is_too_much(found, largest):
+        return
+    if found.area > MOST_CELLS:
+        _require_near(path, *found.last)
+    raise DataError(
+        f"{path} has {found.cells:,} filled cells or more with {found.text / 2**20:,.0f} MiB of text; up to "
+        f"{MOST_FILLED:,} with {largest / 2**20:,.0f} MiB are read. Keep only the sheet and the columns that "
+        "are used, or save it as CSV UTF-8."
+    )
+
+
+def _is_too_much(found: sheet_contents.Content, largest: int) -> bool:
+    return found.cells > MOST_FILLED or found.area > MOST_CELLS or found.text > largest
 
 
 def _require_near(path: Path, column: int, row: int) -> None:

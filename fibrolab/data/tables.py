@@ -20,6 +20,7 @@ from fibrolab.errors import ConfigError, DataError
 LARGEST = 256 * 2**20
 # Most rows of Parquet, whose file does not state its uncompressed size as text: LARGEST at 50 bytes per row.
 MOST_ROWS = 5_000_000
+MOST_CELLS = spreadsheets.MOST_CELLS  # of a CSV
 SEPARATORS = (",", ";", "\t")
 # Words for a missing value in lower case: of R, pandas, SAS and databases, and of people.
 MISSING = frozenset(
@@ -33,7 +34,8 @@ _NO_TABLE = {
     b"%PDF": "is a PDF: export the table as .xlsx or CSV UTF-8",
 }
 _FIRST = 2  # number of the first row below the header, in a spreadsheet
-_BATCH = 50_000  # rows converted from Python objects at once
+_BATCH = 50_000  # rows converted from Python objects at once, and their cells
+_BATCH_CELLS = 2_000_000
 _TRIGGERS = tuple("=+-@＝＋－＠")  # some spreadsheets treat the full-width characters like the others
 # Blanks and invisible marks, which are often copied together with text.
 _UNSEEN = (
@@ -171,6 +173,7 @@ def _csv(path: Path, encoding: str) -> _Content:
             records = _rows(path, file)
             names = _names(path, records)
             for numbers, cells in _batched(records, len(names), ragged):
+                _require_moderate(path, (sum(map(len, batches)) + len(cells)) * len(names))
                 batches.append(pd.DataFrame(cells, index=numbers, columns=range(len(names)), dtype=str))
     except UnicodeError:
         raise DataError(_undecodable(path, encoding)) from None
@@ -181,6 +184,15 @@ def _csv(path: Path, encoding: str) -> _Content:
     ]
     empty = pd.DataFrame(columns=range(len(names)), dtype=str)
     return _Content(names, pd.concat(batches) if batches else empty, faults)
+
+
+def _require_moderate(path: Path, cells: int) -> None:
+    """Refuse a CSV of more than `MOST_CELLS`, which may be empty ones."""
+    if cells > MOST_CELLS:
+        raise DataError(
+            f"{path} has {cells:,} cells or more; tables of up to {MOST_CELLS:,} are read. Keep only the "
+            "columns that are used."
+        )
 
 
 def _rows(path: Path, file: TextIO) -> Iterator[list[str]]:
@@ -223,16 +235,17 @@ def _records(path: Path, reader: Iterator[list[str]]) -> Iterator[list[str]]:
 def _batched(
     records: Iterator[list[str]], width: int, ragged: dict[int, list[int]]
 ) -> Iterator[tuple[list[int], list[list[str]]]]:
-    """Yield row numbers and cells of up to `_BATCH` records; add those of another width to `ragged`."""
+    """Yield row numbers and cells of some records at once; add those of another width to `ragged`."""
     numbers: list[int] = []
     cells: list[list[str]] = []
+    most = max(1, min(_BATCH, _BATCH_CELLS // width))
     for number, record in enumerate(records, start=_FIRST):
         if len(record) == width:
             numbers.append(number)
             cells.append(record)
         elif record:  # an empty line is an empty record
             ragged[len(record)].append(number)
-        if len(cells) == _BATCH:
+        if len(cells) == most:
             yield numbers, cells
             numbers, cells = [], []
     if cells:

@@ -14,7 +14,7 @@ from fibrolab import keys
 from fibrolab.callbacks.mask_writer import MaskWriter
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.manifest import Manifest
-from fibrolab.data.masks import labelled
+from fibrolab.data.masks import Reader
 from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.readers import decode_labels
 from fibrolab.data.splits import Split
@@ -60,7 +60,7 @@ def written(folder: Path, given: LabelledData, preprocess: Preprocess, seen: np.
 def test_a_perfect_prediction_comes_back_within_a_pixel(crop: str, columns: dict, tmp_path: Path) -> None:
     given, preprocess = data(tmp_path, **columns), Preprocess(size=SIDE, crop=crop)
     (mask,) = given.manifest.masks().values()
-    found = labelled(mask.path.read_bytes(), mask)
+    found = Reader().labelled(mask)
     seen = CLASSES.table()[preprocess.of_masks().mask(found.labels, found.image)].clip(0)
     mine = written(tmp_path, given, preprocess, seen)
     assert mine.shape == TRUE.shape

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from stored import flip, hashes, warnings_of, write_scans
 
-from fibrolab.data import cache
+from fibrolab.data import cache, masks
 from fibrolab.data.cache import CHUNK, RECORD, PixelStore
 from fibrolab.data.formats.contract import Header, to_grey
 from fibrolab.data.media import View, whole
 from fibrolab.data.preprocess import VERSION, Preprocess
-from fibrolab.data.readers import OpenFile, read_image
+from fibrolab.data.readers import Latest, OpenFile, read_image
 from fibrolab.errors import DataError, StorageError
 
 PREPROCESS = Preprocess(size=16)
@@ -65,7 +65,11 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
             seen.append(self.path)
             return super().inspect(view)
 
-    monkeypatch.setattr(cache, "OpenFile", Recorded)
+    class Recording(Latest):
+        def __call__(self, path: Path) -> OpenFile:
+            return Recorded(path)
+
+    monkeypatch.setattr(masks, "Latest", Recording)
     return seen
 
 

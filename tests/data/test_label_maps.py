@@ -164,7 +164,7 @@ def test_the_spacing_of_the_image_counts_before_that_of_its_mask(tmp_path: Path)
     (tmp_path / "own.dcm").write_bytes(dicom_case.saved(own))
     (other,) = images(tmp_path, 1)
     for image, expected in ((tmp_path / "own.dcm", (0.5, 0.4)), (other, (0.3, 0.2))):
-        assert mask_writer._spacing(Media(mask, labelled=Media(image))) == expected
+        assert mask_writer._spacings({3: Media(mask, labelled=Media(image))}) == {3: expected}
 
 
 def test_files_that_are_no_label_map_of_one_image_are_refused(tmp_path: Path) -> None:

@@ -174,8 +174,77 @@ def test_a_cell_in_the_last_corner_of_a_sheet_of_libreoffice_is_refused(tmp_path
     path = open_document(
         tmp_path / "far.ods", xml_row(words("id")), xml_row(EMPTY, times=2**20 - 2), xml_row(wide)
     )
-    with pytest.raises(DataError, match="delete what lies far beyond the table"):
+    with pytest.raises(DataError, match="reaches to the cell XFD1048576: delete the rows and columns beyond"):
         tables.read(path)
+
+
+def repeated(cell: str, columns: int, times: int = 1) -> str:
+    """Return a row of LibreOffice, or several equal ones, of one cell that is repeated."""
+    begin = "<table:table-cell"
+    return xml_row(cell.replace(begin, f"{begin} table:number-columns-repeated='{columns}'", 1), times=times)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words_of_error"),
+    [
+        ([repeated(words("a"), 30, 900_000)], "has 27,000,000 filled cells or more with 26 MiB of text"),
+        (
+            [repeated(words("x" * 1000), 30, 900_000)],
+            "has 27,000,000 filled cells or more with 25,749 MiB",
+        ),
+        ([repeated(words("x" * 10_000), 1, 30_000)], "has 30,000 filled cells or more with 286 MiB of text"),
+        (
+            [repeated(words("a"), 100), repeated(EMPTY, 1, 10**6), xml_row(words("x"))],
+            "reaches to the cell CV1000002",
+        ),
+    ],
+)
+def test_a_few_bytes_of_libreoffice_that_stand_for_too_many_cells_are_refused_unread(
+    tmp_path: Path, rows: list[str], words_of_error: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import python_calamine
+
+    path = open_document(tmp_path / "bomb.ods", *rows)
+    monkeypatch.setattr(python_calamine.CalamineWorkbook, "from_filelike", None)  # must not be called
+    with pytest.raises(DataError, match=words_of_error):
+        tables.read(path)
+
+
+def test_cells_of_all_sheets_of_libreoffice_are_counted_and_repeated_ones_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [xml_row(words("a"), words("b")), repeated(words("7"), 2, 4)]
+    path = open_document(tmp_path / "small.ods", *rows, "</table:table><table:table table:name='U'>", *rows)
+    assert tables.read(path).to_numpy().tolist() == [["7", "7"]] * 4
+    monkeypatch.setattr(spreadsheets, "MOST_FILLED", 20)
+    assert len(tables.read(path)) == 4
+    monkeypatch.setattr(spreadsheets, "MOST_FILLED", 19)
+    with pytest.raises(DataError, match="has 20 filled cells or more"):
+        tables.read(path)
+
+
+@pytest.mark.parametrize("cells", [200, 9_000])
+def test_one_long_text_that_many_cells_refer_to_counts_as_often(
+    path: Path, cells: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workbook(path, ["id", "note"], *([number, "x" * 999] for number in range(cells)))
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    sheet, long = "xl/worksheets/sheet1.xml", b"<is><t>" + b"x" * 999 + b"</t></is>"
+    assert parts[sheet].count(b't="inlineStr">' + long) == cells
+    parts[sheet] = parts[sheet].replace(b't="inlineStr">' + long, b't="s"><v>1</v>')
+    space = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    texts = f"<si><t>short</t></si><si><t>{'x' * 999}</t></si>"
+    parts["xl/sharedStrings.xml"] = f'<sst xmlns="{space}">{texts}</sst>'.encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    monkeypatch.setattr(tables, "LARGEST", 1_000_000)
+    if cells == 200:
+        assert tables.read(path)["note"].tolist() == ["x" * 999] * cells
+    else:
+        with pytest.raises(DataError, match="with 9 MiB of text; up to 25,000,000 with 1 MiB are read"):
+            tables.read(path)
 
 
 @pytest.mark.parametrize(

@@ -304,3 +304,13 @@ def test_any_bytes_give_a_table_or_one_error(
     assert len(found) or str(path) in said
     assert found.index.is_unique
     assert all(isinstance(cell, str) for cell in found.to_numpy().ravel())
+
+
+def test_a_csv_of_too_many_cells_is_refused_before_they_take_memory(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "_BATCH", 10)
+    monkeypatch.setattr(tables, "MOST_CELLS", 99)
+    assert len(read(path, "a,b,c\n" + "1,2,3\n" * 33)) == 33
+    with pytest.raises(DataError, match=r"has 120 cells or more; tables of up to 99 are read"):
+        read(path, "a,b,c\n" + "1,2,3\n" * 40_000)

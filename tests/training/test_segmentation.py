@@ -141,7 +141,7 @@ def test_masks_in_png_nifti_and_one_seg_of_several_images_are_read_by_one_column
         assert png.any()
         assert (labelled.labels == png).all()
         whole = Box(0, 0, *png.shape[::-1])
-        assert (masks.kept(image, png.shape, whole, crop) == (png > 0)).all()
+        assert (masks.Reader().kept(image, png.shape, whole, crop) == (png > 0)).all()
 
 
 def test_masks_that_cannot_be_used_are_refused_in_one_sentence_each(root: Path) -> None:

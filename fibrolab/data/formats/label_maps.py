@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pydicom
 
-from fibrolab.data.formats.contract import LARGEST_SCAN, require_scan
+from fibrolab.data.formats import volumes
+from fibrolab.data.formats.contract import LARGEST_CLIP, require_scan
 from fibrolab.data.formats.recognition import GZIP, NIFTI
 from fibrolab.errors import UnreadableImageError
 
@@ -43,8 +44,13 @@ class Target(NamedTuple):
     frames: int
 
 
-def of_dicom(content: bytes, path: Path, target: Callable[[], Target] | None = None) -> np.ndarray:
-    """Decode the label map of one image in a DICOM SEG, uint8 (H, W).
+# Function of a function that returns the image that is labelled, or of None where only one image can be; it
+# returns the label map of this image, uint8 (H, W).
+Labels = Callable[[Callable[[], Target] | None], np.ndarray]
+
+
+def opened_dicom(content: bytes, path: Path) -> Labels:
+    """Parse a DICOM SEG once for all the images that it labels.
 
     Each pixel has the number of its segment, else 0. Of a SEG that labels several images, the frames that
     refer to the image are used (PS3.3 C.7.6.16.2.6); an image that it lists without a frame has an empty
@@ -53,11 +59,10 @@ def of_dicom(content: bytes, path: Path, target: Callable[[], Target] | None = N
     Args:
         content: Bytes of the file.
         path: Its path, which is only named in errors.
-        target: Return the image that is labelled; without it, the SEG must label one image.
 
     Raises:
-        UnreadableImageError: It is no SEG, holds proportions, segments overlap, or it labels other images or
-            several that cannot be told apart.
+        UnreadableImageError: It is no SEG, or holds proportions; and, of the function that is returned:
+            segments overlap, or the SEG labels other images or several that cannot be told apart.
     """
     dataset = pydicom.dcmread(io.BytesIO(content), force=True)
     if dataset.get("SOPClassUID") not in SEGMENTATION:
@@ -66,19 +71,27 @@ def of_dicom(content: bytes, path: Path, target: Callable[[], Target] | None = N
     kind = str(dataset.get("SegmentationType", ""))
     if kind not in ("BINARY", "LABELMAP"):
         raise UnreadableImageError(f"{path}: a SEG of type '{kind}'; save it as BINARY or LABELMAP")
-    rows = _frames_of(dataset, path, target)
-    numbers = [1] * len(rows) if kind == "LABELMAP" else _segments(dataset, rows, path)
-    if len(set(numbers)) < len(numbers):
-        raise UnreadableImageError(f"{path}: {SEVERAL}")
-    frames = dataset.pixel_array.reshape(-1, dataset.Rows, dataset.Columns)[rows]
-    if ((frames > 0).sum(axis=0) > 1).any():
-        raise UnreadableImageError(f"{path}: segments overlap; give each pixel one segment")
-    labels = frames if kind == "LABELMAP" else np.array(numbers)[:, None, None] * (frames > 0)
-    return _checked(labels.max(axis=0, initial=0), path)
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    if frames * dataset.Rows * dataset.Columns > 8 * LARGEST_CLIP:
+        raise UnreadableImageError(f"{path}: {frames} frames do not fit in memory; save a SEG for each image")
+    sources = _sources(dataset)
+
+    def labels(target: Callable[[], Target] | None) -> np.ndarray:
+        rows = _frames_of(dataset, sources, path, target)
+        numbers = [1] * len(rows) if kind == "LABELMAP" else _segments(dataset, rows, path)
+        if len(set(numbers)) < len(numbers):
+            raise UnreadableImageError(f"{path}: {SEVERAL}")
+        planes = dataset.pixel_array.reshape(-1, dataset.Rows, dataset.Columns)[rows]  # decoded once
+        if ((planes > 0).sum(axis=0) > 1).any():
+            raise UnreadableImageError(f"{path}: segments overlap; give each pixel one segment")
+        found = planes if kind == "LABELMAP" else np.array(numbers)[:, None, None] * (planes > 0)
+        return _checked(found.max(axis=0, initial=0), path)
+
+    return labels
 
 
-def of_nifti(content: bytes, path: Path, target: Callable[[], Target] | None = None) -> np.ndarray:
-    """Decode the NIfTI label map of one image, uint8 (H, W).
+def opened_nifti(content: bytes, path: Path) -> Labels:
+    """Parse a NIfTI label map once for all the images that it labels.
 
     Voxel (i, j) labels the pixel of column i and row j; the orientation in the header is not used. Of several
     slices, slice k labels frame k of a file with as many frames.
@@ -86,24 +99,29 @@ def of_nifti(content: bytes, path: Path, target: Callable[[], Target] | None = N
     Args:
         content: Bytes of the file.
         path: Its path, which is only named in errors.
-        target: Return the image that is labelled; without it, the file must hold one slice.
 
     Raises:
-        UnreadableImageError: Its slices are not those of the image, or numbers are not whole or exceed 255.
+        UnreadableImageError: Of the function that is returned: its slices are not those of the image, or
+            numbers are not whole or exceed 255.
     """
-    voxels = np.asanyarray(_nifti(content).dataobj)
-    require_scan(voxels.shape[0], voxels.shape[1], path)
-    slices = np.moveaxis(voxels.reshape(*voxels.shape[:2], -1, order="F"), 2, 0)
-    if len(slices) == 1:
-        return _checked(slices[0].T, path)
-    image = target() if target else None
-    if image is None or image.frames != len(slices):
-        of_image = f", and {image.name} {image.frames}" if image else ""
-        raise UnreadableImageError(
-            f"{path}: holds {len(slices)} label maps{of_image}; save one file for each image, or as many "
-            "slices as the film has frames"
-        )
-    return _checked(slices[image.frame].T, path)
+    stored = _nifti(content, path)
+    width, height = stored.shape[:2]
+    require_scan(width, height, path)
+    slices = int(np.prod(stored.shape[2:]))
+
+    def labels(target: Callable[[], Target] | None) -> np.ndarray:
+        image = target() if target and slices != 1 else None
+        if slices != 1 and (image is None or image.frames != slices):
+            of_image = f", and {image.name} {image.frames}" if image else ""
+            raise UnreadableImageError(
+                f"{path}: holds {slices} label maps{of_image}; save one file for each image, or as many "
+                "slices as the film has frames"
+            )
+        place = np.unravel_index(image.frame if image else 0, stored.shape[2:], order="F")
+        voxels = np.asanyarray(stored.dataobj[(slice(None), slice(None), *map(int, place))])
+        return _checked(voxels.T, path)
+
+    return labels
 
 
 def uid_of(content: bytes) -> str:
@@ -142,12 +160,12 @@ def spacing_of_dicom(content: bytes) -> tuple[float, float] | None:
     return found.pop() if len(found) == 1 else None
 
 
-def spacing_of_nifti(content: bytes) -> tuple[float, float] | None:
+def spacing_of_nifti(content: bytes, path: Path) -> tuple[float, float] | None:
     """Return height and width of a pixel [mm] by the header, in millimetres unless it states another unit.
 
     Programs that do not know the spacing write 1 by 1: None. No ultrasound image has pixels of a millimetre.
     """
-    header = _nifti(content).header
+    header = _nifti(content, path).header
     width, height = map(float, header.get_zooms()[:2])
     if min(width, height) <= 0 or (width, height) == (1.0, 1.0):
         return None
@@ -155,13 +173,10 @@ def spacing_of_nifti(content: bytes) -> tuple[float, float] | None:
     return height * unit, width * unit
 
 
-def _nifti(content: bytes) -> Any:
+def _nifti(content: bytes, path: Path) -> Any:
     import nibabel
 
-    plain = content
-    if content.startswith(GZIP):
-        with gzip.open(io.BytesIO(content)) as file:
-            plain = file.read(8 * LARGEST_SCAN + HEADER)
+    plain = volumes.unpacked(content, path)
     kind = nibabel.Nifti1Image if plain[344:348] in NIFTI else nibabel.Nifti2Image
     return kind.from_bytes(plain)
 
@@ -176,10 +191,14 @@ def _segments(dataset: pydicom.Dataset, rows: Sequence[int], path: Path) -> list
     return [int(each.SegmentIdentificationSequence[0].ReferencedSegmentNumber) for each in parts]
 
 
-def _frames_of(dataset: pydicom.Dataset, path: Path, target: Callable[[], Target] | None) -> list[int]:
-    """Return the numbers of the frames of a SEG that label an image; see `of_dicom`."""
+def _frames_of(
+    dataset: pydicom.Dataset,
+    sources: Sequence[Sequence[tuple[str, list[int]]]],
+    path: Path,
+    target: Callable[[], Target] | None,
+) -> list[int]:
+    """Return the numbers of the frames of a SEG that label an image; see `opened_dicom`."""
     every = list(range(int(dataset.get("NumberOfFrames") or 1)))
-    sources = _sources(dataset)
     listed = {
         str(each.get("ReferencedSOPInstanceUID"))
         for series in dataset.get("ReferencedSeriesSequence") or ()

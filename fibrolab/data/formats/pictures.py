@@ -36,6 +36,7 @@ LOSSY = ("JPEG", "MPO", "JPEG2000")
 # pages (1) and transparency masks (4).
 _WIDTH, _HEIGHT, _INTERPRETATION, _BITS, _SAMPLE_FORMAT, _SUBFILE = 256, 257, 262, 258, 339, 254
 _SIGNED, _NO_FRAME = 2, 1 | 4
+_GIF_IMAGE, _GIF_EXTENSION = 0x2C, 0x21  # first bytes of the blocks of a GIF
 # Markers of the frame header of a JPEG file; Pillow reads the first three, at 8 bits.
 _BASELINE, _JPEG_LS, _LOSSLESS = (0xC0, 0xC1, 0xC2), 0xF7, 0xC3
 
@@ -89,9 +90,33 @@ def _opened(content: bytes, path: Path) -> Image.Image:
     """Open an image file, or raise an UnreadableImageError or an UnsupportedError."""
     with _picture_errors(content, path):
         picture = Image.open(io.BytesIO(content), formats=FORMATS)
+    if picture.format == "GIF" and not _is_ended(content):
+        raise UnreadableImageError(f"{path}: truncated: the trailer, with which a GIF ends, is missing")
     if picture.format == "JPEG" and _goes_on(content, picture.size):
         raise UnsupportedError("several pictures in JPEG one after the other, a film without a container")
     return picture
+
+
+def _is_ended(content: bytes) -> bool:
+    """Return whether a GIF has its trailer (GIF89a, 27), without which frames may be missing.
+
+    Pillow reads what is there. A file with a block of another kind is left to it.
+    """
+
+    def after_colours(at: int) -> int:
+        flags = content[at : at + 1] or b"\0"
+        return 3 * 2 ** (1 + (flags[0] & 7)) if flags[0] & 0x80 else 0
+
+    at = 13 + after_colours(10)
+    while at < len(content):
+        kind = content[at]
+        if kind not in (_GIF_IMAGE, _GIF_EXTENSION):
+            return True  # the trailer, or unknown
+        at += 11 + after_colours(at + 9) if kind == _GIF_IMAGE else 2
+        while at < len(content) and content[at]:  # blocks of data, of which the last is empty
+            at += 1 + content[at]
+        at += 1
+    return False
 
 
 def _goes_on(content: bytes, size: tuple[int, int]) -> bool:

@@ -18,7 +18,7 @@ _VALUE_TYPES = frozenset(  # of DICOM, PS3.5, table 6.2-1, that a first element 
 _STILL_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"crx ")
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # bytes
 FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide")  # of MP4 and QuickTime
-_PACKET = 188  # bytes of MPEG-TS, or 192 with a time before each
+PACKET = 188  # bytes of MPEG-TS, or 192 with a time before each
 
 
 def is_dicom(content: bytes) -> bool:
@@ -60,7 +60,7 @@ def is_video(content: bytes) -> bool:
 
 def _is_stream(content: bytes) -> bool:
     """Return whether bytes are an MPEG transport stream: packets that begin with the same byte."""
-    return any(content[start::size][:4] == b"G" * 4 for start, size in ((0, _PACKET), (4, _PACKET + 4)))
+    return any(content[start::size][:4] == b"G" * 4 for start, size in ((0, PACKET), (4, PACKET + 4)))
 
 
 def is_picture(content: bytes) -> bool:

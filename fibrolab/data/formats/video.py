@@ -10,8 +10,8 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from fibrolab.data.formats import film_ends
 from fibrolab.data.formats.contract import LARGEST_SCAN, Clip, Header, Inspect, require_scan, stacked
-from fibrolab.data.formats.recognition import FIRST_BOXES
 from fibrolab.data.media import View
 from fibrolab.errors import UnreadableImageError
 
@@ -101,9 +101,12 @@ class _Decoder:
             name = container.format.name.split(",")[0]
             self._format = f"{CONTAINERS.get(name, name)} {stream.codec_context.name}"
             self._rate = float(stream.average_rate or 0)
-            for frame in container.decode(stream):
-                self._accept(frame)
-                yield self._count - 1
+            for packet in container.demux(stream):
+                if packet.is_corrupt:  # the file ends within it, or a part before it is missing
+                    raise UnreadableImageError(f"{self._path}: truncated or damaged at frame {self._count}")
+                for frame in packet.decode():
+                    self._accept(frame)
+                    yield self._count - 1
         if self._frame is None:
             raise UnreadableImageError(f"{self._path}: the video holds no frame")
 
@@ -211,55 +214,6 @@ def _stream(container: av.container.InputContainer, path: Path) -> av.VideoStrea
 
 
 def _require_whole(content: bytes, path: Path) -> None:
-    """Refuse a truncated video, which FFmpeg would decode: the container states its length."""
-    if content[:4] == b"RIFF":
-        end = _end_of_riff(content)
-    elif content[:4] == b"\x1a\x45\xdf\xa3":
-        end = _end_of_matroska(content)
-    elif content[4:8] in FIRST_BOXES:
-        end = _end_of_boxes(content)
-    else:  # a stream, such as MPEG, or a container whose end FFmpeg knows
-        return
-    if end > len(content):
+    """Refuse a truncated video, which FFmpeg would decode as far as it goes."""
+    if (end := film_ends.stated(content)) > len(content):
         raise UnreadableImageError(f"{path}: truncated: it has {len(content)} of {end} bytes")
-
-
-def _end_of_boxes(content: bytes) -> int:
-    """Return where the last outer box of an MP4 should end (ISO/IEC 14496-12, 4.2)."""
-    end = 0
-    while content[end + 4 : end + 8].isalnum():  # type of the box
-        size = int.from_bytes(content[end : end + 4], "big")
-        if size == 1:
-            size = int.from_bytes(content[end + 8 : end + 16], "big")
-        if size < 8:  # 0: to the end of the file
-            break
-        end += size
-    return end
-
-
-def _end_of_riff(content: bytes) -> int:
-    """Return where the last list of an AVI should end; a long one has several."""
-    end = 0
-    while content[(start := end + end % 2) : start + 4] == b"RIFF":
-        end = start + 8 + int.from_bytes(content[start + 4 : start + 8], "little")
-    return end
-
-
-def _end_of_matroska(content: bytes) -> int:
-    """Return where the segment after the EBML header should end (RFC 8794); 0 if its size is not stated."""
-    size, start = _variable_length_integer(content, 4)
-    segment = start + size
-    if content[segment : segment + 4] != b"\x18\x53\x80\x67":
-        return segment
-    size, start = _variable_length_integer(content, segment + 4)
-    unknown = size == 2 ** (7 * (start - segment - 4)) - 1
-    return 0 if unknown else start + size
-
-
-def _variable_length_integer(content: bytes, position: int) -> tuple[int, int]:
-    """Read an EBML integer of variable length; return it and where it ends, which may be beyond the file."""
-    if position >= len(content):
-        return 0, position + 1
-    length = 9 - content[position].bit_length()
-    value = int.from_bytes(content[position : position + length], "big")
-    return value & (2 ** (7 * length) - 1), position + length

@@ -70,13 +70,13 @@ def clip(content: bytes, path: Path, view: View) -> Clip:
 
 def _read(content: bytes, path: Path) -> tuple[Header, np.ndarray]:
     """Return header and levels, (T, H, W) or in RGB (T, H, W, 3)."""
-    name, plain = volume_format(content), _plain(content, path)
+    name, plain = volume_format(content), unpacked(content, path)
     levels, fps = _of_nifti(plain, path) if name == "NIfTI" else (_of_itk(name, plain, path), 0.0)
     frames, height, width = levels.shape[:3]
     return Header(width, height, levels.dtype.name, name, frames, fps), levels
 
 
-def _plain(content: bytes, path: Path) -> bytes:
+def unpacked(content: bytes, path: Path) -> bytes:
     """Return the bytes of a file that may be compressed as a whole."""
     if not content.startswith(GZIP):
         return content
