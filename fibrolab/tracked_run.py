@@ -286,6 +286,11 @@ class TrackedRun:
 class Resumed(TrackedRun, ABC):
     """A run that `tracking.track` opens again."""
 
+    def open(self) -> None:
+        """See `TrackedRun.open`; what waits for a server of an earlier end of the run is dropped."""
+        super().open()
+        self._outbox.forget_end()
+
     @abstractmethod
     def take(self, uri: str, process: Mapping[str, Any]) -> str | None:
         """Make this process the one that trains the run; return its parent run if that is a sweep."""

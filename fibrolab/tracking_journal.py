@@ -19,6 +19,7 @@ from fibrolab.storage import make_folder, put, unwritable
 
 logger = logging.getLogger(__name__)
 FINISHED = "FINISHED"  # status of MLflow
+ERROR = "error"  # tag of a run that has failed
 JOURNAL, LOCK = "unsent.jsonl", "unsent.lock"
 FIRST_WAIT, LONGEST_WAIT = 30.0, 600.0  # [s] between two attempts to reach a server that is away
 _HEAD = "server"  # kind of the first line of a journal
@@ -65,6 +66,9 @@ class Outbox:
         waiting, self._waiting = self._waiting, []
         self._send(waiting)
         return True
+
+    def forget_end(self) -> None:
+        """Drop the waiting records of an earlier end of the run, because it goes on."""
 
     def close(self, sent: bool) -> None:
         """Forget the records if they were sent."""
@@ -155,6 +159,15 @@ class Journal(Outbox):
         os.truncate(self._path, self._path.read_bytes().index(b"\n") + 1)
         self._next, self._wait = -math.inf, 0.0
         return True
+
+    def forget_end(self) -> None:
+        """Drop the status, error and files of an earlier end, which would be sent while the run goes on."""
+        kept = [
+            Record(kind, [value for value in values if (kind, value[0]) != ("tags", ERROR)])
+            for kind, values in self.records()
+            if kind not in ("files", "status", "parent")
+        ]
+        put(self._path, self._head + b"".join(_line(*record) for record in kept))
 
     def _secure(self) -> None:
         """Have the disk take the file, so that it outlives a power cut too."""

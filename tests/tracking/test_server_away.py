@@ -21,8 +21,9 @@ from fibrolab.callbacks.curve_logger import CurveLogger
 from fibrolab.errors import ConfigError, InUseError, StorageError
 from fibrolab.runs.trained_run import open_run
 from fibrolab.tracked_run import NOTE, TrackedRun
-from fibrolab.tracking import SWEEP, reopen, send_unsent, track
+from fibrolab.tracking import PROCESS, SWEEP, reopen, send_unsent, track
 from fibrolab.tracking_journal import JOURNAL, unsent
+from fibrolab.unfinished_runs import UnfinishedRun
 
 SECRET = "s3cr3t-w0rd"
 
@@ -163,6 +164,24 @@ def test_a_run_that_ends_early_during_an_outage_keeps_its_status(
     assert store.found(tracked.id).info.status == status
     if status == "FAILED":
         assert store.found(tracked.id).data.tags["error"] == "ValueError: why"
+
+
+def test_a_run_that_failed_during_an_outage_is_running_while_it_goes_on(store: Store) -> None:
+    with contextlib.suppress(ValueError), store.run() as failed:
+        store.up = False
+        failed.log_params({"seed": 1})
+        raise ValueError("why")
+    store.up = True
+    store.client.delete_tag(failed.id, PROCESS)  # its process, which is that of the tests, has ended
+    unfinished = UnfinishedRun(store.client, store.found(failed.id), store.place["artifacts"])
+    with store.run(resumed=unfinished) as again:
+        again.log_params({"batch_size": 2})
+        found = store.found(again.id)
+        assert found.info.status == "RUNNING"
+        assert found.data.params == {"seed": "1", "batch_size": "2"}
+        assert "error" not in found.data.tags
+    assert store.found(again.id).info.status == "FINISHED"
+    assert not store.folder(again).exists()
 
 
 @pytest.mark.parametrize("returns", [False, True])
