@@ -88,7 +88,7 @@ def track(
         try:
             _mark_killed(client, experiment_id)
             if resumed:
-                above = None if (sweep := resumed.take(uri, process)) == parent else sweep
+                above = None if (sweep := resumed.open_again(uri, process)) == parent else sweep
             else:
                 above = None
                 words = _as_text(owner | ({PARENT: parent} if parent else {}))
@@ -99,7 +99,8 @@ def track(
             raise
     status: Status = "FAILED"
     try:
-        run.open()
+        if not resumed:
+            run.open()
         yield run
         status = "FINISHED"
     except Exception as error:

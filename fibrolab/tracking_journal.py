@@ -70,6 +70,9 @@ class Outbox:
     def forget_end(self) -> None:
         """Drop the waiting records of an earlier end of the run, because it goes on."""
 
+    def abandon(self) -> None:
+        """Leave the run to another process, as it was before `open`."""
+
     def close(self, sent: bool) -> None:
         """Forget the records if they were sent."""
 
@@ -98,6 +101,7 @@ class Journal(Outbox):
         self._path, self._head = folder / JOURNAL, _line(_HEAD, [[masked(server)]])
         self._check, self._lock = check, FileLock(folder / LOCK)
         self._next, self._wait = -math.inf, 0.0  # [s] time of the next attempt; wait before it, 0: not away
+        self._is_new = False  # created by `open`
 
     def open(self, new: bool = True) -> None:
         """Lock the journal for this process, and create it unless it exists.
@@ -121,6 +125,7 @@ class Journal(Outbox):
                 self.close(sent=True)
                 raise InUseError(f"Run {self.folder.name} was sent by another process.")
             put(self._path, self._head)
+            self._is_new = True
         elif not self._path.read_bytes().endswith(b"\n"):  # the last line was torn by a kill
             self._append(b"\n")
 
@@ -173,6 +178,10 @@ class Journal(Outbox):
         """Have the disk take the file, so that it outlives a power cut too."""
         with contextlib.suppress(OSError), self._path.open("rb+") as file:
             os.fsync(file.fileno())
+
+    def abandon(self) -> None:
+        """Unlock the journal; remove it if `open` created it."""
+        self.close(sent=self._is_new)
 
     def close(self, sent: bool) -> None:
         """Unlock the journal; remove it if everything was sent."""
