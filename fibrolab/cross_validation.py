@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from fibrolab import environment, keys, pipeline, privacy
+from fibrolab import environment, keys, pipeline, privacy, slurm
 from fibrolab.analyses import pooled_run
 from fibrolab.analyses.evaluating import announce, conclude
 from fibrolab.analyses.run_files import record, write_config
+from fibrolab.command_line import flat
 from fibrolab.config import resolved
+from fibrolab.errors import ConfigError
 from fibrolab.pipeline import Part, Trained
 from fibrolab.runs import network_histories, trained_run
 from fibrolab.runs.trained_run import TrainedRun, best_epoch, open_run
@@ -24,6 +26,7 @@ from fibrolab.sweeps.jobs import FOLD, REPEAT
 from fibrolab.tracked_run import TrackedRun
 from fibrolab.tracking import children, has_tag, track
 from fibrolab.training import checks, devices, resuming, trials
+from fibrolab.training.fitting import REQUEUE
 from fibrolab.unfinished_runs import UnfinishedRun, unfinished
 
 ALL = "all"
@@ -110,13 +113,18 @@ def _train_all(config: DictConfig, resumed: UnfinishedRun | None = None) -> Trai
     """Train what is missing, then conclude the parent run."""
     base, config.name = config.name, config.name if resumed else this_job.run_name(config.name)
     started = datetime.now(UTC)
+    finished = _finished(config, resumed.id) if resumed else {}
+    _refuse_another_length(config, finished)
     settings, ids_key = resolved(config), privacy.ids_key(config)
     tags = {"model": config.model.name, "data": config.data.name, "split": config.split.name}
     tags[NETWORKS] = len(places(config))
     tags |= this_job.tags(base)
     place = settings["tracking"] | {"private": bool(ids_key)}
     above = this_job.parent()
-    with track(**place, parent=above, name=config.name, tags=tags, resumed=resumed) as tracked:
+    with (
+        slurm.requeued_if_interrupted(config.trainer.get(REQUEUE, False)),
+        track(**place, parent=above, name=config.name, tags=tags, resumed=resumed) as tracked,
+    ):
         this_job.begin(tracked.id)
         now = environment.describe() | {"started": started.isoformat(timespec="seconds"), "ids_key": ids_key}
         known = resuming.known_again(tracked.folder, now)
@@ -125,7 +133,6 @@ def _train_all(config: DictConfig, resumed: UnfinishedRun | None = None) -> Trai
         checks.check(config)
         if trial := trials.of_this_process():
             return _train_trial(config, tracked, trial, known)
-        finished = _finished(config, tracked.id) if resumed else {}
         interrupted = _interrupted(config, tracked.id) if resumed else {}
         _train_missing(config, tracked.id, finished, interrupted, known["command"])
         trained = {each: open_run(finished[each], config.tracking.uri) for each in places(config)}
@@ -342,6 +349,27 @@ def _finished(config: DictConfig, parent: str) -> dict[Place, str]:
         for run_id, status, tags in children(config.tracking.uri, parent)
         if status == "FINISHED" and {REPEAT, FOLD} <= set(tags)
     }
+
+
+def _refuse_another_length(config: DictConfig, finished: Mapping[Place, str]) -> None:
+    """Refuse to train what is missing longer or shorter than what has finished: all are pooled as one method.
+
+    Raises:
+        ConfigError: `trainer.max_epochs` or the patience of a callback differ.
+    """
+    now = flat(resolved(config))
+    for place, run_id in finished.items():
+        before = flat(resolved(open_run(run_id, config.tracking.uri).config))
+        differing = [name for name in now if resuming.changes_length(name) and before.get(name) != now[name]]
+        if differing:
+            done, missing = (
+                ", ".join(f"{name}={of.get(name)}" for name in differing) for of in (before, now)
+            )
+            raise ConfigError(
+                f"{place.label(config)} has finished with {done}, and the trainings that are missing would "
+                f"have {missing}: all are reported as one method. Resume the run with the former settings, "
+                "or start a new one."
+            )
 
 
 def _interrupted(config: DictConfig, parent: str) -> dict[Place, str]:

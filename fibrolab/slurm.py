@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 JOB, RESTARTS = "SLURM_JOB_ID", "SLURM_RESTART_COUNT"  # environment variables, set by Slurm
+_RETURNED = "The job has been returned to the queue."  # note of an interruption
 logger = logging.getLogger(__name__)
 
 
@@ -32,16 +33,19 @@ def has_restarted(earlier: str) -> bool:
 def requeued_if_interrupted(wanted: bool) -> Iterator[None]:
     """Return this Slurm job to the queue if the block is interrupted by a signal; do nothing outside Slurm.
 
-    A job that the user cancels, which Slurm tells it by a signal too, does not return.
+    A job that the user cancels, which Slurm tells it by a signal too, does not return. Of blocks within each
+    other, the innermost returns the job, once.
 
     Args:
         wanted: The setting `trainer.requeue`.
     """
     try:
         yield
-    except KeyboardInterrupt:
-        if wanted and (job_id := os.environ.get(JOB)) and not _is_cancelled(job_id):
+    except KeyboardInterrupt as stop:
+        returned = _RETURNED in getattr(stop, "__notes__", ())
+        if wanted and not returned and (job_id := os.environ.get(JOB)) and not _is_cancelled(job_id):
             _requeue(job_id)
+            stop.add_note(_RETURNED)
         raise
 
 

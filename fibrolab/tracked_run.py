@@ -290,6 +290,20 @@ class Resumed(TrackedRun, ABC):
     def take(self, uri: str, process: Mapping[str, Any]) -> str | None:
         """Make this process the one that trains the run; return its parent run if that is a sweep."""
 
+    def open_again(self, uri: str, process: Mapping[str, Any]) -> str | None:
+        """Open and take the run; it stays as it is if another process trains or sends it.
+
+        What waits for a server of an earlier end of the run is dropped.
+        """
+        self.open()
+        try:
+            parent = self.take(uri, process)
+        except BaseException:
+            self._outbox.abandon()
+            raise
+        self._outbox.forget_end()
+        return parent
+
 
 def _all_pages(search: Callable[[str | None], PagedList]) -> list[Any]:
     """Return the results of all pages of a search of MLflow."""

@@ -34,7 +34,7 @@ from fibrolab.tracked_run import (
     terminate,
 )
 from fibrolab.tracking_address import check_address
-from fibrolab.tracking_journal import keep_earlier_error
+from fibrolab.tracking_journal import ERROR, keep_earlier_error
 
 logger = logging.getLogger(__name__)
 logging.getLogger("mlflow").setLevel(logging.WARNING)  # hides messages on tables and migrations
@@ -88,7 +88,7 @@ def track(
         try:
             _mark_killed(client, experiment_id)
             if resumed:
-                above = None if (sweep := resumed.take(uri, process)) == parent else sweep
+                above = None if (sweep := resumed.open_again(uri, process)) == parent else sweep
             else:
                 above = None
                 words = _as_text(owner | ({PARENT: parent} if parent else {}))
@@ -99,7 +99,8 @@ def track(
             raise
     status: Status = "FAILED"
     try:
-        run.open()
+        if not resumed:
+            run.open()
         yield run
         status = "FINISHED"
     except Exception as error:
@@ -119,7 +120,7 @@ def _tag_error(run: TrackedRun, error: Exception, private: bool) -> None:
     with keep_earlier_error():
         shown = _sentence_of_ours(error)
         text = "the terminal shows it, since it may name patients or files" if private else str(shown)
-        run.tag({"error": masked(f"{type(shown).__name__}: {text}")[:5000]})
+        run.tag({ERROR: masked(f"{type(shown).__name__}: {text}")[:5000]})
 
 
 def _sentence_of_ours(error: BaseException) -> BaseException:

@@ -19,6 +19,7 @@ from fibrolab.storage import make_folder, put, writing
 
 logger = logging.getLogger(__name__)
 FINISHED = "FINISHED"  # status of MLflow
+ERROR = "error"  # tag of a run that has failed
 JOURNAL, LOCK = "unsent.jsonl", "unsent.lock"
 FIRST_WAIT, LONGEST_WAIT = 30.0, 600.0  # [s] between two attempts to reach a server that is away
 _HEAD = "server"  # kind of the first line of a journal
@@ -66,6 +67,12 @@ class Outbox:
         self._send(waiting)
         return True
 
+    def forget_end(self) -> None:
+        """Drop the waiting records of an earlier end of the run, because it goes on."""
+
+    def abandon(self) -> None:
+        """Leave the run to another process, as it was before `open`."""
+
     def close(self, sent: bool) -> None:
         """Forget the records if they were sent."""
 
@@ -94,6 +101,7 @@ class Journal(Outbox):
         self._path, self._head = folder / JOURNAL, _line(_HEAD, [[masked(server)]])
         self._check, self._lock = check, FileLock(folder / LOCK)
         self._next, self._wait = -math.inf, 0.0  # [s] time of the next attempt; wait before it, 0: not away
+        self._is_new = False  # created by `open`
 
     def open(self, new: bool = True) -> None:
         """Lock the journal for this process, and create it unless it exists.
@@ -117,6 +125,7 @@ class Journal(Outbox):
                 self.close(sent=True)
                 raise InUseError(f"Run {self.folder.name} was sent by another process.")
             put(self._path, self._head)
+            self._is_new = True
         elif not self._path.read_bytes().endswith(b"\n"):  # the last line was torn by a kill
             self._append(b"\n")
 
@@ -153,10 +162,23 @@ class Journal(Outbox):
         self._next, self._wait = -math.inf, 0.0
         return True
 
+    def forget_end(self) -> None:
+        """Drop the status, error and files of an earlier end, which would be sent while the run goes on."""
+        kept = [
+            Record(kind, [value for value in values if (kind, value[0]) != ("tags", ERROR)])
+            for kind, values in self.records()
+            if kind not in ("files", "status", "parent")
+        ]
+        put(self._path, self._head + b"".join(_line(*record) for record in kept))
+
     def _secure(self) -> None:
         """Have the disk take the file, so that it outlives a power cut too."""
         with contextlib.suppress(OSError), self._path.open("rb+") as file:
             os.fsync(file.fileno())
+
+    def abandon(self) -> None:
+        """Unlock the journal; remove it if `open` created it."""
+        self.close(sent=self._is_new)
 
     def close(self, sent: bool) -> None:
         """Unlock the journal; remove it if everything was sent."""

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fibrolab import processes, slurm
@@ -10,6 +10,7 @@ from fibrolab.errors import ConfigError, StorageError
 from fibrolab.local_runs import sqlite_file
 from fibrolab.tracked_run import LONGEST_PARAM, PARENT, Resumed, as_storage_error
 from fibrolab.tracking import JOB, PROCESS, SOURCE, SWEEP, TRAINING, find_run, locked, runs_not_finished
+from fibrolab.tracking_journal import ERROR
 from fibrolab.tracking_names import legal
 
 SETTLED = 2.0  # [s], after which a server shows which of two processes has taken a run
@@ -43,8 +44,8 @@ class UnfinishedRun(Resumed):
             run = client.get_run(self.id)
             if run.data.tags.get(PROCESS) != str(process[PROCESS]):
                 _resumable(run, self.is_sweep)
-        if "error" in tags:
-            client.delete_tag(self.id, "error")
+        if ERROR in tags:
+            client.delete_tag(self.id, ERROR)
         parent = tags.get(PARENT)
         if parent is None or SWEEP not in client.get_run(parent).data.tags:
             return None  # the run of several folds sets its own status
@@ -110,14 +111,19 @@ def unfinished(uri: str, run_id: str, artifacts: str) -> UnfinishedRun:
 
 
 def newest_unfinished(
-    uri: str, experiment: str, settings: Mapping[str, Any], job: str | None = None
+    uri: str,
+    experiment: str,
+    settings: Mapping[str, Any],
+    may_differ: Callable[[str], bool],
+    job: str | None = None,
 ) -> str | None:
-    """Return the id of the newest run that did not finish and has these settings; None without one.
+    """Return the id of the newest run that did not finish and has exactly these settings; None without one.
 
     Args:
         uri: Tracking database or server.
         experiment: MLflow experiment that is searched.
         settings: Flat settings, as given to `TrackedRun.log_params`.
+        may_differ: Whether a run may have a setting that is not among them.
         job: Slurm job that must have started the run; None for any.
 
     Raises:
@@ -129,6 +135,8 @@ def newest_unfinished(
         tags = run.data.tags
         if tags.get(SOURCE) != TRAINING or SWEEP in tags or _trained_by(run):
             continue
+        if any("." in name and not may_differ(name) for name in run.data.params.keys() - wanted.keys()):
+            continue  # such as an argument of Lightning's Trainer that no config names
         if job in (None, tags.get(JOB, "").partition(" ")[0]) and wanted.items() <= run.data.params.items():
             return str(run.info.run_id)
     return None

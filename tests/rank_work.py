@@ -35,17 +35,24 @@ def fails(how: str, rank: int) -> None:
 
 
 def waits(folder: str) -> None:
-    """Write this process's id, and wait for a minute."""
+    """Write this process's id, and wait for a minute; on SIGTERM leave a file as a checkpoint would be."""
     Path(folder, f"{dist.get_rank()}.pid").write_text(str(os.getpid()))
-    time.sleep(60)
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        Path(folder, f"{dist.get_rank()}.saved").touch()
+        raise
 
 
 if __name__ == "__main__":
-    from fibrolab.training import ranks
+    from fibrolab.training import devices, ranks
 
-    place = Path(sys.argv[1])
+    place, here = Path(sys.argv[1]), devices.place()
+    if here.rank > 0:
+        sys.exit(ranks.follow(here))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        ranks.run(waits, (str(place),), {"devices": 2, "accelerator": "cpu"}, place)
+        with ranks.leading(here):
+            ranks.run(waits, (str(place),), {"devices": 2, "accelerator": "cpu"}, place)
     except KeyboardInterrupt:
         sys.exit(130)

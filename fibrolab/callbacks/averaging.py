@@ -162,7 +162,8 @@ class EpochAverage(Averaging):
     """Mean of the weights at the ends of the last epochs, by Izmailov et al. (UAI 2018, Algorithm 1).
 
     Batch-norm statistics are averaged like the weights. The paper recomputes them in an extra pass over the
-    training data, which would delay every validation.
+    training data, which would delay every validation. Of a run that is resumed with so many more epochs that
+    the first averaged epoch is still to come, the earlier average is discarded.
 
     Args:
         first: First epoch that is averaged, counted from 0.
@@ -175,6 +176,15 @@ class EpochAverage(Averaging):
     def decay(self, updates: int) -> float:
         """Return the decay that gives all epochs the same weight."""
         return updates / (updates + 1)
+
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Restore the average, unless all its epochs come before the first one of this training."""
+        if checkpoint["epoch"] >= self._first:
+            super().on_load_checkpoint(trainer, pl_module, checkpoint)
+        elif self._average_model is not None and "averaging_state" in checkpoint:
+            pl_module.load_state_dict(checkpoint["current_model_state"])  # in place of the average
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -181,7 +181,7 @@ class LastCheckpoint(Checkpoint):
         """
         self._state = checkpoint.get(STATE)
         if self._state is not None:
-            set_random_state(_of_this_rank(self._state, trainer)["random"])
+            _set_random_state_of_rank(self._state, trainer)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, EarlyStopping):
                 saved = checkpoint["callbacks"].get(callback.state_key, {})
@@ -215,12 +215,11 @@ def _restore(state: dict[str, Any], trainer: L.Trainer, pl_module: L.LightningMo
         schedule.step(value)
     _change_length(trainer, (trainer.max_epochs or 0) - (state["max_epochs"] or 0))
     if state["within_epoch"]:
-        own = _of_this_rank(state, trainer)
         parts: list[Any] = [*trainer.callbacks, pl_module]  # type: ignore[attr-defined]
         for part in parts:  # Lightning does not call this hook when it resumes within an epoch
             part.on_train_epoch_start(*[] if part is pl_module else [trainer, pl_module])
-        _set_metric_states(pl_module, own["metrics"])
-        set_random_state(own["random"])
+        _set_metric_states(pl_module, _metric_states_of_rank(state, trainer, pl_module))
+        _set_random_state_of_rank(state, trainer)
 
 
 def _change_length(trainer: L.Trainer, added: int) -> None:
@@ -263,10 +262,39 @@ def _of_all_ranks(own: dict[str, Any]) -> list[dict[str, Any]]:
     return [torch.load(io.BytesIO(state), weights_only=True) for state in states]
 
 
-def _of_this_rank(state: dict[str, Any], trainer: L.Trainer) -> dict[str, Any]:
-    """Return the state of this rank; that of rank zero, if the number of ranks has changed."""
-    ranks: list[dict[str, Any]] = state["ranks"]
-    return ranks[trainer.global_rank] if len(ranks) == trainer.world_size else ranks[0]
+def _set_random_state_of_rank(state: dict[str, Any], trainer: L.Trainer) -> None:
+    """Restore the generators of this rank; one that the interrupted training lacked keeps those of its seed.
+
+    Generators of another rank would give both the same dropout masks.
+    """
+    if trainer.global_rank < len(state["ranks"]):
+        set_random_state(state["ranks"][trainer.global_rank]["random"])
+
+
+def _metric_states_of_rank(
+    state: dict[str, Any], trainer: L.Trainer, pl_module: L.LightningModule
+) -> dict[str, dict[str, Any]]:
+    """Return the states of this rank's metrics; if the number of ranks has changed, rank zero has all."""
+    ranks: list[dict[str, dict[str, Any]]] = [each["metrics"] for each in state["ranks"]]
+    if len(ranks) == trainer.world_size:
+        return ranks[trainer.global_rank]
+    if trainer.global_rank > 0:
+        return {}
+    modules: dict[str, Any] = dict(pl_module.named_modules())
+    names = dict.fromkeys(name for each in ranks for name in each)
+    return {name: _joined(modules[name], [each[name] for each in ranks if name in each]) for name in names}
+
+
+def _joined(metric: Metric, states: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return one state of a metric from those of several ranks, as the metric itself would gather them."""
+    joined: dict[str, Any] = {}
+    for key, first in states[0].items():
+        values, reduce = [state[key] for state in states], metric._reductions[key]
+        if isinstance(first, list):
+            joined[key] = [part for value in values for part in value]
+        else:
+            joined[key] = first if reduce is None else reduce(torch.stack(values))  # type: ignore[operator]
+    return joined
 
 
 def random_state() -> dict[str, Any]:

@@ -156,10 +156,6 @@ def _samples(data: LabelledData) -> str:
     hashes = {keys.IMAGE: data.facts[keys.IMAGE]["sha256"].to_numpy(), **contents(data)}
     for name, values in hashes.items():
         digest.update("\n".join([name, *map(str, values)]).encode())
-    if manifest.present(keys.MASK).any():
-        root = manifest.mask_root or manifest.root
-        for path in manifest.table[keys.MASK]:
-            digest.update(hashlib.sha256((root / path).read_bytes()).digest() if path else b"none")
     return digest.hexdigest()
 
 

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 POLL = 0.5  # [s] between two looks at the ranks
 COMING = 300.0  # [s] within which all processes of a launcher have to come
 GRACE = 3.0  # [s] for the other ranks to report, after one has failed
+TOLD_TO_END = 128 + signal.SIGTERM  # exit code
 ENDING = 20.0  # [s] from SIGTERM, after which ranks save a checkpoint, to SIGKILL
 
 
@@ -90,11 +91,13 @@ def leading(here: Place) -> Iterator[None]:
 def follow(here: Place) -> int:
     """Train as one of the ranks of each job of the leading process; return its exit code.
 
-    This process reads no data and no settings and writes nothing.
+    This process reads no data and no settings and writes nothing. On SIGTERM, such as of a pod that is
+    evicted, its rank lets all ranks save a checkpoint, and the job ends.
     """
     from torch.distributed import DistError
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the leading process answers
+    _ignore_signals_of_leader()
+    signal.signal(signal.SIGTERM, _interrupt_once)
     try:
         session = _connected(here)
         while (code := _next_job(session)) is None:
@@ -105,6 +108,8 @@ def follow(here: Place) -> int:
         return 1
     except DistError:  # the store has ended, and the leading process with it
         return 1
+    except KeyboardInterrupt:
+        return TOLD_TO_END
     return code
 
 
@@ -117,11 +122,21 @@ def _next_job(session: Session) -> int | None:
         time.sleep(POLL)
     job, on_cpu = pickle.loads(store.get(f"{number}/job"))
     if job.is_file():
-        _supervise(session, job, number, [launched_device(session.here, on_cpu)])
+        try:
+            _supervise(session, job, number, [launched_device(session.here, on_cpu)])
+        except KeyboardInterrupt:
+            rank = session.here.rank
+            _set(store, f"{number}/fault/{rank}", _pickled(0, _told_to_end(rank)))
+            store.set(f"{number}/failed", "1")
+            raise
     elif not store.check([f"{number}/failed"]):  # otherwise it is gone because the job has failed elsewhere
         _set(store, f"{number}/fault/{session.here.rank}", _pickled(0, _not_shared(job)))
         store.set(f"{number}/failed", "1")
     return None
+
+
+def _told_to_end(rank: int) -> TrainingError:
+    return TrainingError(f"Rank {rank} was told to end (SIGTERM); the run goes on with resume=RUN_ID.")
 
 
 def _not_shared(job: Path) -> ConfigError:
@@ -262,6 +277,7 @@ def _report_deaths(children: Mapping[int, BaseProcess], store: "Store", number: 
                 f"Rank {rank} was ended by {how}. If the memory ran out, lower batch_size or num_workers, or "
                 "use fewer devices."
             )
+            fault = _told_to_end(rank) if code == TOLD_TO_END else fault
             _set(store, f"{number}/fault/{rank}", _pickled(1, fault))
             store.set(f"{number}/failed", "1")
 
@@ -365,9 +381,7 @@ def local_size() -> int:
 
 def _rank(where: Rank, job: Path, records: Any) -> None:
     """Be one rank: the first function of its process."""
-    for name in ("SIGINT", "SIGUSR1"):  # a terminal or Slurm sends them to all; the parent answers
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    _ignore_signals_of_leader()
     signal.signal(signal.SIGTERM, _interrupt)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _speak_once(where.rank, records)
@@ -381,7 +395,7 @@ def _rank(where: Rank, job: Path, records: Any) -> None:
         if where.rank == 0:
             _set(store, f"{number}/result", pickle.dumps(result))
     except KeyboardInterrupt:
-        os._exit(128 + signal.SIGTERM)
+        os._exit(TOLD_TO_END)
     except BaseException as error:
         error.add_note(f"On rank {where.rank}:\n{''.join(traceback.format_exception(error))}")
         severity = 0 if isinstance(error, FibrolabError) else 2
@@ -416,6 +430,18 @@ def _pickled(severity: int, error: BaseException) -> bytes:
 
 def _interrupt(number: int, _: object) -> NoReturn:
     raise KeyboardInterrupt
+
+
+def _interrupt_once(number: int, _: object) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # the rank is being ended
+    raise KeyboardInterrupt
+
+
+def _ignore_signals_of_leader() -> None:
+    """Ignore the signals that a terminal or Slurm sends to all processes; the leading process answers."""
+    for name in ("SIGINT", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _end_with_parent() -> None:

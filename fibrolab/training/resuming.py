@@ -45,11 +45,14 @@ MAY_CHANGE = {  # settings that a resumed run may take from the command line, an
     "tracking.*": "the database may lie elsewhere",
     "data.root": "images may lie elsewhere; their content is compared",
     "data.path": "the table may lie elsewhere; its content is compared",
+    "data.mask_root": "masks may lie elsewhere; their content is compared",
+    "split.path": "the saved split may lie elsewhere; its partitions are compared",
     "loggers.*": "loggers change no weight",
     "bootstrap.*": "it is used after the training",
     "published*": "it is used after the training",
     "audit.strict": "the audit changes no weight",
 }
+LENGTH = ("trainer.max_epochs", "callbacks.*.patience")  # of these, those that change the weights
 ELSEWHERE = ("uri", "artifacts")  # of `tracking`: always those of this command, by which the run was found
 DECIDED = "auto"  # value that leaves a setting to the run, which has decided it
 MISSING = "not set"
@@ -78,9 +81,10 @@ def chosen(config: DictConfig) -> str | None:
     given, place = config.resume, config.tracking
     if given is None:
         job = slurm.restarted_job() if config.trainer.get("requeue") else None
-        return newest_unfinished(place.uri, place.experiment, _identifying(config), job) if job else None
+        settings = _identifying(config) if job else {}
+        return newest_unfinished(place.uri, place.experiment, settings, _may_differ, job) if job else None
     if str(given) == LAST:
-        found = newest_unfinished(place.uri, place.experiment, _identifying(config))
+        found = newest_unfinished(place.uri, place.experiment, _identifying(config), _may_differ)
         if found is None:
             raise ConfigError(
                 f"resume=last: the experiment {place.experiment} has no unfinished run of these settings; "
@@ -108,6 +112,16 @@ def _identifying(config: DictConfig) -> dict[str, Any]:
 def may_change(name: str) -> bool:
     """Return whether a setting may differ in a resumed run."""
     return any(fnmatchcase(name, pattern) for pattern in MAY_CHANGE)
+
+
+def changes_length(name: str) -> bool:
+    """Return whether a setting that may differ in a resumed run changes how many epochs it trains."""
+    return any(fnmatchcase(name, pattern) for pattern in LENGTH)
+
+
+def _may_differ(name: str) -> bool:
+    """Return whether a run of the same config may have a setting that the config leaves open."""
+    return may_change(name) or name.endswith(DECIDED_LATER)
 
 
 def _continued(config: DictConfig, run: UnfinishedRun) -> DictConfig:
@@ -284,12 +298,16 @@ def refuse_other_data(data: LabelledData, folder: Path) -> None:
         folder: The run's folder; if it has no manifest and split yet, all data are accepted.
 
     Raises:
-        DataError: Samples were added or removed, or have another image, elastogram, clip, class, group or
-            partition.
+        DataError: Samples were added or removed, are in another order, or have another image, elastogram,
+            clip, mask, clinical value, class, group or partition.
     """
     if not all((folder / name).is_file() for name in (keys.MANIFEST_FILE, keys.SPLIT_FILE)):
         return
-    faults = own_samples.changes(data, TrainedRun(folder).samples)
+    before = TrainedRun(folder).samples
+    faults = own_samples.changes(data, before)
+    names = data.manifest.table[keys.SAMPLE_ID]
+    if not faults and (moved := names[names.to_numpy() != before.index.to_numpy()].tolist()):
+        faults = [f"{sample}: in another row, by which samples are drawn" for sample in moved]
     if faults:
         raise DataError(
             f"The data changed since this run was started, in {len(faults)} ways:\n{listing(faults)}\n"

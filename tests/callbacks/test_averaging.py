@@ -211,6 +211,19 @@ def test_a_resumed_training_is_identical(
         assert_same(state, expected, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("done", [2, 3])
+def test_an_average_of_epochs_begins_anew_in_a_training_that_was_made_longer(
+    tmp_path: Path, done: int
+) -> None:
+    whole, _ = fitted(tmp_path / "whole", EpochAverage(3), epochs=5)
+    fitted(tmp_path, EpochAverage(1), epochs=3)
+    rest, _ = fitted(tmp_path, EpochAverage(3), epochs=5, resume=tmp_path / f"epoch={done - 1}.ckpt")
+    for state, expected in zip(rest.validated, whole.validated[done:], strict=True):
+        assert_same(state, expected, rtol=0, atol=0)
+    for state, expected in zip(rest.trained, whole.trained[done * STEPS :], strict=True):
+        assert_same(state, expected, rtol=0, atol=0)
+
+
 def test_a_run_without_an_average_can_be_resumed_with_one(tmp_path: Path) -> None:
     fitted(tmp_path, epochs=1)
     module, _ = fitted(tmp_path, ExponentialAverage(0.5), epochs=2, resume=tmp_path / "epoch=0.ckpt")

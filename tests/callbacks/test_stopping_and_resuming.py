@@ -5,6 +5,7 @@ import random
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightning as L
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import torch
 from small_classifier import loader, settings, trainer
 
+from fibrolab.callbacks import stopping_and_resuming
 from fibrolab.callbacks.stopping_and_resuming import (
     STATE,
     BestCheckpoint,
@@ -37,6 +39,40 @@ def test_random_state_survives_a_checkpoint() -> None:
     assert draws() != first
     set_random_state(state)
     assert draws() == first
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (2, 4), (2, 2)])
+def test_another_number_of_ranks_counts_each_sample_of_the_epoch_once(before: int, after: int) -> None:
+    losses = torch.tensor([[1.0, 2.0, 6.0], [3.0, 4.0, 8.0]])[:before]
+
+    def module() -> SingleClassifier:
+        return SingleClassifier(**settings())
+
+    ranks = []
+    for own in losses:
+        (trained := module()).train_metrics["loss"].update(own)
+        ranks.append({"metrics": stopping_and_resuming._metric_states(trained)})
+    total = weight = 0.0
+    for rank in range(after):
+        place = SimpleNamespace(global_rank=rank, world_size=after)
+        found = stopping_and_resuming._metric_states_of_rank({"ranks": ranks}, place, resumed := module())
+        stopping_and_resuming._set_metric_states(resumed, found)
+        total += float(resumed.train_metrics["loss"].mean_value)
+        weight += float(resumed.train_metrics["loss"].weight)
+    assert (total, weight) == (losses.sum(), losses.numel())
+
+
+def test_a_rank_that_the_interrupted_training_lacked_draws_numbers_of_its_own() -> None:
+    torch.manual_seed(1)
+    state = {"ranks": [{"random": random_state()}]}
+    drawn = []
+    for rank in range(3):
+        torch.manual_seed(100 + rank)
+        place = SimpleNamespace(global_rank=rank, world_size=3)
+        stopping_and_resuming._set_random_state_of_rank(state, place)
+        drawn.append(float(torch.rand(())))
+    assert drawn[0] == float(torch.rand((), generator=torch.Generator().manual_seed(1)))
+    assert len(set(drawn)) == 3
 
 
 @pytest.mark.parametrize("last", [0, 1, 3])

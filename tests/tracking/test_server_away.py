@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from compose import composed
+from filelock import FileLock
 from mlflow.entities import Run
 from mlflow_server import Server, serving
 
@@ -21,8 +22,9 @@ from fibrolab.callbacks.curve_logger import CurveLogger
 from fibrolab.errors import ConfigError, InUseError, StorageError
 from fibrolab.runs.trained_run import open_run
 from fibrolab.tracked_run import NOTE, TrackedRun
-from fibrolab.tracking import SWEEP, reopen, send_unsent, track
-from fibrolab.tracking_journal import JOURNAL, unsent
+from fibrolab.tracking import PROCESS, SWEEP, reopen, send_unsent, track
+from fibrolab.tracking_journal import JOURNAL, LOCK, unsent
+from fibrolab.unfinished_runs import UnfinishedRun
 
 SECRET = "s3cr3t-w0rd"
 
@@ -163,6 +165,55 @@ def test_a_run_that_ends_early_during_an_outage_keeps_its_status(
     assert store.found(tracked.id).info.status == status
     if status == "FAILED":
         assert store.found(tracked.id).data.tags["error"] == "ValueError: why"
+
+
+def test_a_run_that_failed_during_an_outage_is_running_while_it_goes_on(store: Store) -> None:
+    with contextlib.suppress(ValueError), store.run() as failed:
+        store.up = False
+        failed.log_params({"seed": 1})
+        raise ValueError("why")
+    store.up = True
+    store.client.delete_tag(failed.id, PROCESS)  # its process, which is that of the tests, has ended
+    unfinished = UnfinishedRun(store.client, store.found(failed.id), store.place["artifacts"])
+    with store.run(resumed=unfinished) as again:
+        again.log_params({"batch_size": 2})
+        found = store.found(again.id)
+        assert found.info.status == "RUNNING"
+        assert found.data.params == {"seed": "1", "batch_size": "2"}
+        assert "error" not in found.data.tags
+    assert store.found(again.id).info.status == "FINISHED"
+    assert not store.folder(again).exists()
+
+
+def test_a_run_that_another_process_sends_is_left_as_it_is(store: Store) -> None:
+    with contextlib.suppress(KeyboardInterrupt), store.run() as killed:
+        (killed.folder / "last.ckpt").write_bytes(b"state")
+        store.up = False
+        raise KeyboardInterrupt
+    store.up = True
+    store.client.delete_tag(killed.id, PROCESS)  # its process, which is that of the tests, has ended
+    place, folder = store.place, store.folder(killed)
+    before = (store.found(killed.id).info.status, store.found(killed.id).data.tags)
+    waiting = (folder / JOURNAL).read_bytes()
+    with FileLock(folder / LOCK):  # of `fibrolab.sync`
+        unfinished = UnfinishedRun(store.client, store.found(killed.id), place["artifacts"])
+        with pytest.raises(InUseError, match="is in use by another process"), store.run(resumed=unfinished):
+            pass
+    assert (store.found(killed.id).info.status, store.found(killed.id).data.tags) == before
+    assert (folder / JOURNAL).read_bytes() == waiting
+    assert (killed.folder / "last.ckpt").read_bytes() == b"state"
+
+
+def test_a_run_that_another_process_trains_leaves_no_journal_of_the_refused_one(store: Store) -> None:
+    with store.run() as running:
+        pass
+    store.client.update_run(running.id, status="RUNNING")
+    unfinished = UnfinishedRun(store.client, store.found(running.id), store.place["artifacts"])
+    with pytest.raises(ConfigError, match="is being trained by process"), store.run(resumed=unfinished):
+        pass
+    assert not (store.folder(running) / JOURNAL).exists()
+    assert not (store.folder(running) / LOCK).exists()
+    assert store.found(running.id).info.status == "RUNNING"
 
 
 @pytest.mark.parametrize("returns", [False, True])

@@ -12,7 +12,7 @@ from compose import composed, prepared
 from drawn import unrendered, unreported
 from hydra.core.hydra_config import HydraConfig
 from mlflow.tracking import MlflowClient
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from fibrolab import cross_validation, keys, pipeline
@@ -275,6 +275,44 @@ def test_a_missing_fold_is_trained_alone_and_the_others_are_kept(resumed: Traine
     assert resumed.environment["command"].count("resume") == 0
     with pytest.raises(ConfigError, match="there is nothing to resume"):
         cross_validation.train(composed(f"paths.root={place}", f"resume={resumed.run_id}"))
+
+
+def test_an_interruption_after_the_last_fold_returns_a_job_of_slurm_to_the_queue(
+    place: Path, crossed: TrainedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def status() -> str:
+        return MlflowClient(uri(place)).search_runs(["1"], max_results=1)[0].info.status
+
+    def train_missing(config: DictConfig, parent: str, finished: dict[Place, str], *_: object) -> None:
+        finished.update(dict.fromkeys(places(config), crossed.run_id))
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cross_validation, "_train_missing", train_missing)
+    monkeypatch.setattr(cross_validation, "_pooled", interrupted)
+    monkeypatch.setattr("fibrolab.slurm._requeue", lambda job: asked.append((job, status())))
+    monkeypatch.setattr("fibrolab.slurm._is_cancelled", lambda _: False)
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    with pytest.raises(KeyboardInterrupt):
+        cross_validation.train(composed(f"paths.root={place}", "trainer.requeue=true", *FOLDS))
+    assert asked == [("77", "KILLED")]
+
+
+def test_missing_folds_are_not_trained_longer_than_the_others(
+    place: Path, crossed: TrainedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = MlflowClient(uri(place))
+    client.update_run(crossed.run_id, status="KILLED")
+    try:
+        for word in ("trainer.max_epochs=3", "callbacks.early_stopping.patience=4"):
+            with pytest.raises(ConfigError, match=rf"fold 0 has finished with .*would have {word}: all are"):
+                cross_validation.train(composed(f"paths.root={place}", f"resume={crossed.run_id}", word))
+        assert client.get_run(crossed.run_id).info.status == "KILLED"
+    finally:
+        client.update_run(crossed.run_id, status="FINISHED")
 
 
 def test_two_cross_validations_are_compared_fold_by_fold(

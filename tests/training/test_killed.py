@@ -14,6 +14,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from compose import prepared
 from killed import (
@@ -212,3 +213,32 @@ def test_a_run_on_two_ranks_that_was_killed_equals_the_uninterrupted_one(
             assert "goes on after epoch 1, step 5" in (root / "log.txt").read_text()
         runs.append(only_run(root))
     assert_equal(*row, *runs)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(580)
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
+def test_a_run_goes_on_with_another_number_of_ranks(
+    before: int, after: int, fresh_database: Path, cache: Path, tmp_path: Path
+) -> None:
+    words = [*SMALL, "model.branches.image.name=test_convnext", "model.head.dropout=0", EVERY_STEP]
+    words += ["trainer=ddp_cpu", "trainer.max_epochs=2", "optimizer=sgd", f"trainer.devices={before}"]
+    words += ["+callbacks.kill._target_=killed.LeaderKilled", "+callbacks.kill.step=10"]
+    histories = []
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+        root = prepared(tmp_path / name, fresh_database, cache)
+        marker = root / "was killed"
+        given = [*words, f"+callbacks.kill.marker={marker}"]
+        if name == "whole" or before == 1:  # whose leader is the process of the tests
+            marker.touch()
+        kill = at_step(9) if name == "killed" and before == 1 else None
+        status = in_a_child(root, given, kill)
+        assert status == (signal.SIGKILL if name == "killed" else 0), (root / "log.txt").read_text()
+        if name == "killed":
+            assert in_a_child(root, [f"resume={run_id(root)}", f"trainer.devices={after}"]) == 0, (
+                root / "log.txt"
+            ).read_text()
+            assert "goes on within epoch 2, step 8" in (root / "log.txt").read_text()
+        histories.append(pd.read_csv(only_run(root) / keys.HISTORY_FILE))
+    pd.testing.assert_frame_equal(*histories, rtol=1e-4)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -88,6 +89,39 @@ def test_no_rank_outlives_the_command(kind: signal.Signals, tmp_path: Path) -> N
         command.kill()
     assert command.stderr is not None
     assert b"Traceback" not in command.stderr.read()
+
+
+def test_a_process_of_a_launcher_that_is_told_to_end_lets_its_rank_save_and_ends_the_job(
+    tmp_path: Path,
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    launched = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    leader, follower = (
+        subprocess.Popen(
+            [sys.executable, rank_work.__file__, str(tmp_path)],
+            env=os.environ | launched | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    )
+    try:
+        until = time.monotonic() + 120
+        while len(notes := list(tmp_path.glob("*.pid"))) < 2 or not all(n.read_text() for n in notes):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        follower.send_signal(signal.SIGUSR1)  # Slurm sends it to all; the leading process answers
+        follower.send_signal(signal.SIGTERM)
+        assert follower.wait(60) == 143
+        assert (tmp_path / "1.saved").exists()
+        _, errors = leader.communicate(timeout=60)
+        assert leader.returncode == 1
+        assert "Rank 1 was told to end (SIGTERM); the run goes on with resume=RUN_ID." in errors
+    finally:
+        leader.kill()
+        follower.kill()
 
 
 def test_a_place_comes_from_torchrun_or_a_step_of_slurm() -> None:

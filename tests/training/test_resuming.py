@@ -2,14 +2,17 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from compose import composed, prepared
 from killed import EVERY_STEP, SMALL, at_step, in_a_child, only_run, run_id
 from mlflow.tracking import MlflowClient
+from PIL import Image
 from small_clinic import clinic
 
 from fibrolab import keys, processes
@@ -21,7 +24,7 @@ from fibrolab.pipeline import run
 from fibrolab.tracking import JOB, PROCESS, SWEEP, find_run, track
 from fibrolab.training import resuming
 from fibrolab.training.checkpoint_writing import RecordedCheckpoints
-from fibrolab.unfinished_runs import UnfinishedRun
+from fibrolab.unfinished_runs import UnfinishedRun, newest_unfinished
 
 OTHER = ["optimizer.lr=0.5", "trainer.max_epochs=7"]
 
@@ -112,6 +115,21 @@ def test_last_is_the_newest_unfinished_run_of_the_same_settings(killed: Path, ml
     mlflow.set_terminated(run_id(killed), "FINISHED")
     with pytest.raises(ConfigError, match="has no unfinished run of these settings"):
         opened(killed, "last", *SMALL)
+
+
+def test_last_is_no_run_with_a_setting_that_the_config_lacks(place: dict[str, str]) -> None:
+    given = {"seed": 0, "trainer.precision": "32-true"}
+    extra = {"trainer.limit_train_batches": 0.5}
+    decided = {"parameters": 10, "model.branches.image.pretrained": False, "num_workers": 2}
+    with suppress(KeyboardInterrupt), track(**place, name="one", tags={}) as tracked:
+        tracked.log_params(given | extra | decided)
+        raise KeyboardInterrupt
+
+    def newest(settings: dict[str, object]) -> str | None:
+        return newest_unfinished(place["uri"], place["experiment"], settings, resuming._may_differ)
+
+    assert newest(given) is None
+    assert newest(given | extra) == tracked.id
 
 
 @pytest.mark.parametrize("path", ["a/last.ckpt", "last.ckpt", "README.md"])
@@ -249,7 +267,11 @@ def test_data_that_changed_are_refused_by_sample(tmp_path: Path) -> None:
     images, folder = tmp_path / "images", tmp_path / "run"
     images.mkdir()
     folder.mkdir()
-    data = clinic(images, elastograms=(4, 5), clips=(6, 7))
+    Image.new("L", (32, 32)).save(mask := images / "mask.png")
+    stiff = [7.1, *[None] * 11]
+    data = clinic(
+        images, elastograms=(4, 5), clips=(6, 7), lsm_kpa=stiff, sex="F", mask=["mask.png", *[""] * 11]
+    )
     resuming.refuse_other_data(data, folder)  # nothing was recorded yet
     write_data(folder, data)
     resuming.refuse_other_data(data, folder)
@@ -262,6 +284,8 @@ def test_data_that_changed_are_refused_by_sample(tmp_path: Path) -> None:
     labels[2], partitions[3] = 1 - labels[2], keys.TEST
     table = data.manifest.table.copy()
     table.loc[0, keys.SAMPLE_ID] = "new"
+    table.loc[[9, 10], keys.LSM_KPA] = [7.1, 8.2]
+    table.loc[11, keys.SEX] = "M"
     changed = replace(
         data,
         facts={keys.IMAGE: facts, keys.ELASTOGRAM: elastograms, keys.CLIP: clips},
@@ -274,9 +298,26 @@ def test_data_that_changed_are_refused_by_sample(tmp_path: Path) -> None:
     for fault in (
         "new: added", "s0: missing", "s1: with another image", "s2: with another class",
         "s3: with another partition", "s4: with another elastogram", "s8: with another elastogram",
-        "s6: with another clip", "in 8 ways",
+        "s6: with another clip", "s9: with another lsm_kpa", "s10: with another lsm_kpa",
+        "s11: with another sex", "in 11 ways",
     ):  # fmt: skip
         assert fault in str(caught.value)
+    Image.new("L", (32, 32), 1).save(mask)
+    with pytest.raises(DataError, match=r"in 1 ways:\n.*s0: with another mask"):
+        resuming.refuse_other_data(data, folder)
+
+
+def test_samples_in_another_order_are_refused(tmp_path: Path) -> None:
+    images, folder = tmp_path / "images", tmp_path / "run"
+    images.mkdir()
+    folder.mkdir()
+    data = clinic(images)
+    write_data(folder, data)
+    order = [1, 0, *range(2, 12)]
+    split = Split(data.split.partitions[order], 0, 0)
+    swapped = replace(data.subset(np.array(order)), labels=data.labels[order], split=split)
+    with pytest.raises(DataError, match=r"(?s)in 2 ways:.*s1: in another row, by which samples are drawn"):
+        resuming.refuse_other_data(swapped, folder)
 
 
 def test_a_refused_run_keeps_its_checkpoint_and_can_be_resumed_later(
