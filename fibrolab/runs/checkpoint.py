@@ -480,9 +480,10 @@ def _read(path: Path, source: io.BytesIO | None = None) -> Predictor:
         target = imported(record["_target_"], "model._target_")
         if source:
             source.seek(0)
-        # Lightning's wrapper of this class method reads the source of every frame of the stack (.1 to .4 s).
-        restored = target.load_from_checkpoint.__func__
-        module = restored(target, source or path, map_location="cpu", weights_only=True)
+        # Lightning's wrapper of the class method inspects the source of every frame of the stack, which takes
+        # longer than to load a small network (pytorch#67146); `__func__` is the method itself.
+        load_from = target.load_from_checkpoint.__func__
+        module = load_from(target, source or path, map_location="cpu", weights_only=True)
         carried = found.get(SEGMENTER_KEY)
     except UNREADABLE as error:
         # Not the text of `pickle`'s errors: torch advises there to load the file without its protection.
