@@ -1,5 +1,6 @@
 """The environment that produced a result: code version, packages, machine, command."""
 
+import functools
 import os
 import platform
 import shlex
@@ -49,6 +50,7 @@ def _command() -> str:
     return shlex.join([*program, *this_job.overrides()])
 
 
+@functools.cache
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)

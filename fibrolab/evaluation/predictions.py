@@ -20,6 +20,7 @@ SUM_TOLERANCE = 1e-4  # a float32 softmax misses 1 by 1e-6, a half-precision one
 _TEXT = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.SITE, keys.PARTITION)
 _WHOLE = (keys.FOLD, keys.Y_TRUE)
 COLUMNS = (*_TEXT, *_WHOLE)  # followed by the probabilities
+_PROBABILITY = re.compile(r"p_(0|[1-9]\d*)")
 _UNIQUE = [keys.SAMPLE_ID, keys.PARTITION, keys.FOLD]
 
 
@@ -72,7 +73,8 @@ def write(frame: pd.DataFrame, path: Path) -> None:
 
 def probabilities(frame: pd.DataFrame) -> np.ndarray:
     """Return the class probabilities of every row, float64 (N, K), scaled to sum to one."""
-    return sum_to_one(frame[_probability_columns(frame)].to_numpy(np.float64))
+    columns = [frame[name].to_numpy(np.float64) for name in _probability_columns(frame)]
+    return sum_to_one(np.stack(columns).T)  # a third of the time of selecting them as a table
 
 
 def sum_to_one(values: np.ndarray) -> np.ndarray:
@@ -245,7 +247,7 @@ def _parsed(path: Path) -> pd.DataFrame:
 
 
 def _probability_columns(frame: pd.DataFrame) -> list[str]:
-    found = [column for column in frame.columns if re.fullmatch(r"p_(0|[1-9]\d*)", str(column))]
+    found = [column for column in frame.columns if _PROBABILITY.fullmatch(str(column))]
     return sorted(found, key=lambda column: int(column[2:]))
 
 

@@ -71,17 +71,20 @@ def _differences(chosen: Composed, compose: Compose) -> tuple[dict[str, str], di
     Groups come first, then those within groups, such as the backbone of a branch, then single settings.
     """
     options: dict[str, str] = {}
+    plain = compose([])
     for within in (False, True):
-        known = compose(_words(options)).choices
-        options |= {
+        further = {
             group: option
             for group, option in chosen.choices.items()
             if ("@" in group) == within
             and group.split("/")[0] not in ("hydra", *OUTSIDE)
-            and known.get(group) != option
+            and plain.choices.get(group) != option
         }
-    plain = compose(_words(options)).settings
-    return options, _changed(chosen.settings, plain), list(_removed(chosen.settings, plain))
+        if further:
+            options |= further
+            plain = compose(_words(options))
+    before = plain.settings
+    return options, _changed(chosen.settings, before), list(_removed(chosen.settings, before))
 
 
 def _words(options: Mapping[str, str]) -> list[str]:

@@ -149,16 +149,17 @@ def test_the_same_settings_give_the_same_numbers(trained: tuple, root: Path) -> 
 
 
 def test_a_slurm_job_near_its_end_goes_back_to_the_queue_and_then_goes_on(
-    root: Path, tmp_path: Path, fresh_database: Path, cache: Path
+    root: Path, tmp_path: Path, fresh_database: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = [*TINY, "trainer.max_epochs=8", "trainer.requeue=true"]
     scontrol = tmp_path / "bin" / "scontrol"
     scontrol.parent.mkdir()
     scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/scontrol.txt\n')
     scontrol.chmod(0o755)
-    job = os.environ | {"SLURM_JOB_ID": "77", "PATH": f"{scontrol.parent}:{os.environ['PATH']}"}
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    monkeypatch.setenv("PATH", f"{scontrol.parent}:{os.environ['PATH']}")
     process = subprocess.Popen(
-        program(root, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=job
+        program(root, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     for line in process.stdout:
@@ -171,15 +172,16 @@ def test_a_slurm_job_near_its_end_goes_back_to_the_queue_and_then_goes_on(
     assert run.info.status == "KILLED"
     assert f"python -m fibrolab.train resume={run.info.run_id}" in errors
     assert (tmp_path / "scontrol.txt").read_text() == "requeue 77\n"
-    again = subprocess.run(
-        program(root, *words), capture_output=True, text=True, env=job | {"SLURM_RESTART_COUNT": "1"}
-    )
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    again = commanded.command("train", *words, f"paths.root={root}")
     assert again.returncode == 0, again.stderr
     assert f"Run {run.info.run_id} goes on" in again.stdout
     (run,) = runs(root)
     assert (run.info.status, run.data.params["trainer.max_epochs"]) == ("FINISHED", "8")
     curve = client(root).get_metric_history(run.info.run_id, "val/loss")
     assert len({point.step for point in curve}) == 8
+    monkeypatch.delenv("SLURM_JOB_ID")
+    monkeypatch.delenv("SLURM_RESTART_COUNT")
     (tmp_path / "whole").mkdir()
     whole = prepared(tmp_path / "whole", fresh_database, cache)
     with unreported():

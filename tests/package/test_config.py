@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from compose import composed, names
-from hydra import compose, initialize_config_dir
+from compose import composed, configs, names
+from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError
 
 from fibrolab import __main__, train
 from fibrolab.command_line import flat
-from fibrolab.config import INTERRUPTED, VERSION_BASE, check, folder, run
+from fibrolab.config import INTERRUPTED, check, folder, run
 from fibrolab.errors import ConfigError, StorageError
 
 ROOT = Path(__file__).parents[2]
@@ -289,7 +289,7 @@ def faults_of(config: DictConfig) -> str:
 
 @pytest.mark.parametrize("name", names("experiment"))
 def test_experiments_have_values_that_are_allowed(name: str) -> None:
-    with initialize_config_dir(str(folder()), version_base=VERSION_BASE):
+    with configs():
         config = compose("train", [f"experiment={name}", "++data.root=DIR"], return_hydra_config=True)
     HydraConfig.instance().set_config(config)
     try:

@@ -6,8 +6,10 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from compose import prepared
@@ -63,14 +65,40 @@ ONLY_IN = {
 LONGEST_FILE, LONGEST_FUNCTION = 600, 70
 
 
-def imports(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+class Definition(NamedTuple):
+    """A function or a class of a file."""
+
+    name: str
+    is_function: bool
+    lines: int
+    docstring: str
+
+
+class Source(NamedTuple):
+    """Facts on a file that the rules ask for, read once for all of them."""
+
+    imports: frozenset[str]
+    definitions: tuple[Definition, ...]
+    docstring: str | None
+
+
+@cache
+def source(path: Path) -> Source:
+    tree = ast.parse(path.read_text())
+    found, definitions = set(), []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return found
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            lines, is_function = (node.end_lineno or 0) - node.lineno, isinstance(node, ast.FunctionDef)
+            definitions.append(Definition(node.name, is_function, lines, ast.get_docstring(node) or ""))
+    return Source(frozenset(found), tuple(definitions), ast.get_docstring(tree))
+
+
+def imports(path: Path) -> frozenset[str]:
+    return source(path).imports
 
 
 def is_below(module: str, name: str) -> bool:
@@ -107,9 +135,9 @@ def test_a_library_is_imported_in_one_file_only(library: str) -> None:
 def test_files_and_functions_stay_small() -> None:
     large = [str(path) for path in files("") if path.read_text().count("\n") > LONGEST_FILE]
     for path in files(""):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno > LONGEST_FUNCTION:
-                large.append(f"{path.name}: {node.name}")
+        for found in source(path).definitions:
+            if found.is_function and found.lines > LONGEST_FUNCTION:
+                large.append(f"{path.name}: {found.name}")
     assert not large
 
 
@@ -119,16 +147,14 @@ FRAGMENTS = ("What", "Who", "Whose", "Where", "Which", "Of", "Whether", "How")
 def test_docstrings_do_not_begin_with_a_fragment() -> None:
     wrong = []
     for path in [*files(""), *(PACKAGE.parent / "benchmarks").glob("*.py")]:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                first = (ast.get_docstring(node) or "").partition(" ")[0]
-                if first in FRAGMENTS:
-                    wrong.append(f"{path.name}: {node.name}")
+        for found in source(path).definitions:
+            if found.docstring.partition(" ")[0] in FRAGMENTS:
+                wrong.append(f"{path.name}: {found.name}")
     assert not wrong
 
 
 def test_every_file_has_a_docstring() -> None:
-    undocumented = [str(path) for path in files("") if not ast.get_docstring(ast.parse(path.read_text()))]
+    undocumented = [str(path) for path in files("") if not source(path).docstring]
     assert not undocumented
 
 

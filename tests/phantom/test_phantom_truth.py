@@ -187,13 +187,14 @@ def stiffness(elastogram: np.ndarray) -> list[float]:
 
 def heartbeat(film: np.ndarray) -> list[float]:
     """Return the motion of the liver at the heart rate: the flow between frames without its slow part."""
-    pairs = pairwise(film)
-    flow = np.stack([cv2.calcOpticalFlowFarneback(*pair, None, 0.5, 3, 15, 3, 5, 1.1, 0) for pair in pairs])
+    halved = [cv2.resize(frame, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for frame in film]
+    pairs = pairwise(halved)  # a fifth of the time of the flow of whole frames
+    flow = np.stack([cv2.calcOpticalFlowFarneback(*pair, None, 0.5, 2, 9, 3, 5, 1.1, 0) for pair in pairs])
     slow, _ = np.linalg.qr(np.vander(np.linspace(-1, 1, len(flow)), 4))  # breathing: a cubic of time
     course = flow.reshape(len(flow), -1)
     quick = (course - slow @ (slow.T @ course)).reshape(flow.shape)
-    quick = np.stack([cv2.GaussianBlur(step, (0, 0), 4) for step in quick])
-    bright = cv2.GaussianBlur(film[0], (0, 0), 7) > 15
+    quick = np.stack([cv2.GaussianBlur(step, (0, 0), 2) for step in quick])
+    bright = cv2.GaussianBlur(halved[0], (0, 0), 3.5) > 15
     return [float(np.log(np.median(np.sqrt(np.sum(quick**2, axis=-1).mean(axis=0))[bright])))]
 
 

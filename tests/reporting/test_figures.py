@@ -93,9 +93,27 @@ def test_partitions_show_their_sizes() -> None:
 def test_samples_have_unchanged_grey_levels() -> None:
     images = np.stack([np.full((8, 8), level, np.uint8) for level in range(100, 110)])
     sheet = samples(images, [f"F{k % 5}" for k in range(10)])
-    shown = [axes.images[0] for axes in sheet.axes if axes.images]
+    shown = [image for axes in sheet.axes for image in axes.images]
     assert len(shown) == 10
     assert all(image.get_clim() == (0, 255) for image in shown)
+    assert all((image.get_array() == pixels).all() for image, pixels in zip(shown, images, strict=True))
+
+
+def test_pictures_of_a_sheet_keep_their_shape_and_their_place_below_their_title() -> None:
+    shapes = [(8, 16), (16, 8), (8, 8)] * 3
+    sheet = mistakes([np.zeros(shape, np.uint8) for shape in shapes], [f"true F{k}" for k in range(9)])
+    (axes,) = sheet.axes
+    texts(sheet)
+    boxes = [image.get_window_extent() for image in axes.images]
+    for box, title, (height, width) in zip(boxes, axes.texts, shapes, strict=True):
+        assert box.height / box.width == pytest.approx(height / width)
+        above = title.get_window_extent()
+        assert above.y0 >= box.y1
+        assert not any(above.overlaps(other) for other in boxes)
+        assert not any(box.overlaps(other) for other in boxes if other is not box)
+        assert axes.bbox.x0 <= min(box.x0, above.x0)
+        assert max(box.x1, above.x1) <= axes.bbox.x1
+        assert axes.bbox.y0 <= box.y0 < above.y1 <= axes.bbox.y1
 
 
 def test_a_class_name_like_a_formula_is_drawn_as_text() -> None:

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
+from compose import configs
+from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
 from fibrolab.command_line import prepared
-from fibrolab.config import VERSION_BASE, folder
 from fibrolab.sweeps import tuning
 from fibrolab.sweeps.shared_study import Database
 
@@ -52,6 +52,6 @@ def planned(studies: Path) -> Iterator[Planned]:
         arguments = [word for word in given if not word.startswith("hydra")]
         return tuning.planned(arguments, master, composer), composer
 
-    with initialize_config_dir(str(folder()), version_base=VERSION_BASE):
+    with configs():
         yield plan
     HydraConfig.instance().cfg = before

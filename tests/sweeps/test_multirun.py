@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
+from compose import configs
+from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from omegaconf import DictConfig, open_dict
 
-from fibrolab.config import VERSION_BASE, folder
 from fibrolab.errors import ConfigError, TrainingError
 from fibrolab.sweeps import launching, multirun, this_job
 from fibrolab.sweeps.jobs import Job, Result
@@ -37,7 +37,7 @@ class Sweeps:
         return multirun.launch(self.compose(words), lambda job: self.compose([*words, *job]), lists)
 
     def compose(self, words: Sequence[str]) -> DictConfig:
-        with initialize_config_dir(str(folder()), version_base=VERSION_BASE):
+        with configs():
             config = compose("train", list(words), return_hydra_config=True)
         with open_dict(config):
             config.hydra.runtime.output_dir = str(self.root)

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
+from compose import configs
+from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from fibrolab import cross_validation, environment
-from fibrolab.config import VERSION_BASE, folder
 from fibrolab.errors import ConfigError, TrainingError
 from fibrolab.pipeline import Trained
 from fibrolab.sweeps import jobs, this_job
@@ -24,7 +24,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Job]:
     """Return a function that makes this process a job of a sweep, given command line and job overrides."""
 
     def begin(typed: str, *overrides: str) -> None:
-        with initialize_config_dir(str(folder()), version_base=VERSION_BASE):
+        with configs():
             config = compose("train", list(overrides), return_hydra_config=True)
         HydraConfig.instance().set_config(config)
         words = this_job.as_typed(overrides)

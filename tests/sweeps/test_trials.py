@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from compose import composed
-from hydra import compose, initialize_config_dir
+from compose import composed, configs
+from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from mlflow.tracking import MlflowClient
 
 from fibrolab import cross_validation, keys, pipeline
-from fibrolab.config import VERSION_BASE, folder
 from fibrolab.errors import StorageError
 from fibrolab.runs import open_run
 from fibrolab.sweeps import jobs, search_algorithms, search_space
@@ -42,7 +41,7 @@ def trained(root: Path, studies: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         handle = Trial(storage, "study", trial._trial_id)
         job = Job(trial.number, (*QUICK, *words, *own), own, studies, "", {"fibrolab.trial": 7}, handle)
         monkeypatch.setenv(jobs.VARIABLE, str(jobs.write(job)))
-        with initialize_config_dir(str(folder()), version_base=VERSION_BASE):
+        with configs():
             config = compose("train", [*job.overrides, f"paths.root={root}"], return_hydra_config=True)
         monkeypatch.setattr(HydraConfig.instance(), "cfg", config)
         cross_validation.run(composed(*job.overrides, f"paths.root={root}"))

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from compose import composed
-from hydra import compose, initialize_config_dir
+from compose import composed, configs
+from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
@@ -19,7 +19,7 @@ from small_clinic import clinic
 
 from fibrolab import allowed, config, loading
 from fibrolab.command_line import flat
-from fibrolab.config import VERSION_BASE, folder, resolved
+from fibrolab.config import resolved
 from fibrolab.errors import FibrolabError
 from fibrolab.models.backbones import NATIVE, POOLINGS, SCALINGS
 from fibrolab.models.heads import ACTIVATIONS
@@ -48,7 +48,7 @@ DRAWS = 50  # of each variant
 
 @functools.cache
 def whole(*words: str) -> DictConfig:
-    with initialize_config_dir(str(folder()), version_base=VERSION_BASE):
+    with configs():
         return compose("train", list(words), return_hydra_config=True)
 
 

@@ -33,7 +33,7 @@ def wilson(hits: float, n: float, level: float = 0.95) -> tuple[float, float]:
     Raises:
         DataError: Hits beyond 0 .. n, or a level beyond 0 .. 1.
     """
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
     if not (0 <= hits <= n and 0 < level < 1):
         raise DataError(
@@ -41,7 +41,7 @@ def wilson(hits: float, n: float, level: float = 0.95) -> tuple[float, float]:
         )
     if n == 0:
         return math.nan, math.nan
-    z2 = float(norm.isf((1 - level) / 2)) ** 2
+    z2 = float(ndtri((1 - level) / 2)) ** 2
     proportion = hits / n
     centre = (proportion + z2 / (2 * n)) / (1 + z2 / n)
     half = math.sqrt(z2 * (proportion * (1 - proportion) / n + z2 / (4 * n * n))) / (1 + z2 / n)

@@ -116,9 +116,9 @@ def _points(frame: pd.DataFrame, test: pd.DataFrame, lowest: int) -> list[_Point
         return endpoints.score(predictions.probabilities(rows), lowest)
 
     positive = (test[keys.Y_TRUE] >= lowest).to_numpy()
-    points = []
+    points, scored = [], _Scored.of(frame, score, lowest)
     for rule in thresholds.RULES:
-        threshold, decided = decide(frame, score, lowest, rule)
+        threshold, decided = scored.decide(rule)
         predicted = np.zeros(len(test), dtype=bool) if decided is None else decided
         points.append(_Point(threshold, positive, predicted))
     return points
@@ -149,16 +149,34 @@ def decide(
         The threshold, of several folds their mean, and the decisions, bool (N,); None where a fold has no
         threshold.
     """
-    scores = score(frame[frame[keys.PARTITION] == keys.TEST])
-    each, decided = [], np.zeros(len(scores), dtype=bool)
-    for rows, validation in predictions.by_fold(frame):
-        positive = (validation[keys.Y_TRUE] >= lowest).to_numpy()
-        threshold = thresholds.chosen(score(validation), positive, rule)
-        if not math.isnan(threshold.value):
-            decided[rows] = threshold.is_positive(scores[rows])
-        each.append(threshold)
-    joint = thresholds.joint(each)
-    return joint, None if math.isnan(joint.value) else decided
+    return _Scored.of(frame, score, lowest).decide(rule)
+
+
+class _Scored(NamedTuple):
+    """Scores of an end point, for any number of rules."""
+
+    test: np.ndarray  # of the test rows (N,)
+    folds: list[tuple[np.ndarray, np.ndarray, np.ndarray]]  # test positions; validation scores and labels
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, score: Callable[[pd.DataFrame], np.ndarray], lowest: int) -> "_Scored":
+        """Score the test rows and the validation rows of each fold; arguments as of `decide`."""
+        folds = [
+            (rows, score(validation), (validation[keys.Y_TRUE] >= lowest).to_numpy())
+            for rows, validation in predictions.by_fold(frame)
+        ]
+        return cls(score(frame[frame[keys.PARTITION] == keys.TEST]), folds)
+
+    def decide(self, rule: str) -> tuple[Threshold, np.ndarray | None]:
+        """Return what `decide` returns."""
+        each, decided = [], np.zeros(len(self.test), dtype=bool)
+        for rows, validation, positive in self.folds:
+            threshold = thresholds.chosen(validation, positive, rule)
+            if not math.isnan(threshold.value):
+                decided[rows] = threshold.is_positive(self.test[rows])
+            each.append(threshold)
+        joint = thresholds.joint(each)
+        return joint, None if math.isnan(joint.value) else decided
 
 
 def decision_measures(

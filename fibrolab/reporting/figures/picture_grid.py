@@ -120,13 +120,18 @@ def webp(figure: Figure) -> bytes:
     canvas.draw()
     figure.dpi = screen
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
-    while True:
-        for quality in QUALITIES:
-            content = io.BytesIO()
-            image.save(content, format="webp", quality=quality, method=6)
-            if content.tell() <= LARGEST:
-                return content.getvalue()
+    while len(content := _encoded(image, QUALITIES[0])) > LARGEST:
+        if len(_encoded(image, QUALITIES[-1])) <= LARGEST:  # otherwise no quality allows it
+            sizes = (_encoded(image, quality) for quality in QUALITIES[1:])
+            return next(content for content in sizes if len(content) <= LARGEST)
         image = image.resize((image.width * 3 // 4, image.height * 3 // 4))
+    return content
+
+
+def _encoded(image: Any, quality: int) -> bytes:
+    content = io.BytesIO()
+    image.save(content, format="webp", quality=quality, method=6)
+    return content.getvalue()
 
 
 def _wrapped(text: str, room: float) -> str:
