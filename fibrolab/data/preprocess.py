@@ -17,7 +17,7 @@ from fibrolab.errors import ConfigError, listing
 
 # Raise it whenever the same settings give other pixels, or the layout of the pixel store (`cache`) changes:
 # existing caches are then not used.
-VERSION = 8
+VERSION = 9
 EQUALIZE = ("none", "histogram", "clahe", "both")
 CROP = ("none", "borders", "mask")
 # Setting of `conf/preprocess` that changes no pixel here: the run that makes the masks of new pictures.

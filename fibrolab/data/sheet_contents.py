@@ -1,4 +1,4 @@
-"""Number of cells and length of their text in a workbook, counted in its XML before the cells take memory.
+"""The XML of a workbook: cells and text counted before they take memory, and formulas without values.
 
 A few bytes can stand for more cells than fit in memory: an .ods states how often a cell and a row are
 repeated, and any number of cells of an .xlsx may refer to one long text.
@@ -9,14 +9,20 @@ import re
 import zipfile
 from collections.abc import Callable, Iterator
 from typing import IO, NamedTuple
+from xml.etree import ElementTree
 from xml.parsers import expat
 
-import numpy as np
-
 _CHUNK = 2**20  # bytes read at once
-_LONGEST_CELL = 1024  # bytes of the beginning of a cell in XML at most
+_LONGEST = 2**15  # bytes of a cell with its formula at most
 _CELLS = ("table:table-cell", "table:covered-table-cell")
-_SHARED = re.compile(rb"""<(?:\w+:)?c\s[^>]*\bt=["']s["'][^>]*>\s*<(?:\w+:)?v>\s*(\d{1,9})""")
+_SHARED = re.compile(rb"""<(?:\w+:)?c\s[^>]*\bt=["']s["'][^>]*>\s*<(?:\w+:)?v>\s*(\d{1,9})\s*<""")
+# A cell with a formula and no value; that of an empty text (`str`) may be one.
+_FORMULA = re.compile(
+    rb"""<(?:\w+:)?c\s(?=[^>]*\br=["']([A-Z]{1,3}\d{1,7})["'])(?![^>]*\bt=["']str["'])[^>]*>\s*"""
+    rb"""<(?:\w+:)?f\b(?:[^>]*/>|[^>]*>[^<]*</(?:\w+:)?f\s*>)\s*"""
+    rb"""(?:<(?:\w+:)?v\s*/>|<(?:\w+:)?v>\s*</(?:\w+:)?v\s*>)?\s*</(?:\w+:)?c\s*>"""
+)
+_WORKBOOK, _RELATIONS = "xl/workbook.xml", "xl/_rels/workbook.xml.rels"
 _TEXTS = re.compile(rb"<(?:\w+:)?si\b.*?(?:</(?:\w+:)?si\s*>|/>)", re.DOTALL)
 
 
@@ -118,27 +124,53 @@ def shared_text(archive: zipfile.ZipFile) -> int:
     shared = next((name for name in names if name.lower() == "xl/sharedstrings.xml"), None)
     if shared is None:
         return 0
-    lengths = np.array([len(text[0]) for text in _TEXTS.finditer(archive.read(shared))] + [0])
+    lengths = [len(text[0]) for text in _TEXTS.finditer(archive.read(shared))]
     total = 0
     for name in names:
         if name.startswith("xl/worksheets/") and name.endswith(".xml"):
-            with archive.open(name) as part:
-                for numbers in _references(part):
-                    total += int(lengths[np.minimum(numbers, len(lengths) - 1)].sum())
+            for found in _matches(archive, name, _SHARED):
+                number = int(found[1])
+                total += lengths[number] if number < len(lengths) else 0
     return total
 
 
-def _references(part: IO[bytes]) -> Iterator[np.ndarray]:
-    """Yield the numbers of the shared texts that cells of a sheet refer to."""
+def uncomputed(archive: zipfile.ZipFile, sheet: str) -> list[str]:
+    """Return the cells of a sheet of an .xlsx whose formulas have no value, such as `B2`.
+
+    Programs that write formulas without computing them leave such cells, which are read as empty ones.
+    """
+    part = _part_of(archive, sheet)
+    return [found[1].decode() for found in _matches(archive, part, _FORMULA)] if part else []
+
+
+def _part_of(archive: zipfile.ZipFile, sheet: str) -> str:
+    """Return the name of the part of an .xlsx that holds a sheet; empty if it is not told."""
+    names = archive.namelist()
+    if not {_WORKBOOK, _RELATIONS} <= set(names):
+        return ""
+    book, relations = (ElementTree.fromstring(archive.read(name)) for name in (_WORKBOOK, _RELATIONS))
+    relation = next(
+        (
+            value
+            for node in book.iter()
+            if node.tag.endswith("}sheet") and node.get("name") == sheet
+            for key, value in node.items()
+            if key.endswith("}id")
+        ),
+        None,
+    )
+    target = next((str(node.get("Target")) for node in relations if node.get("Id") == relation), "")
+    part = target[1:] if target.startswith("/") else f"xl/{target}"
+    return part if part in names else ""
+
+
+def _matches(archive: zipfile.ZipFile, name: str, pattern: re.Pattern[bytes]) -> Iterator[re.Match[bytes]]:
+    """Yield the matches of a pattern in a part, which are shorter than `_LONGEST`."""
     kept = b""
-    while chunk := part.read(_CHUNK):
-        text = kept + chunk
-        end = 0
-        numbers = []
-        for found in _SHARED.finditer(text, 0, len(text)):
-            if found.end() == len(text):  # its number may go on
-                break
-            numbers.append(int(found[1]))
-            end = found.end()
-        yield np.array(numbers, np.int64)
-        kept = text[max(end, len(text) - _LONGEST_CELL) :]
+    with archive.open(name) as part:
+        while chunk := part.read(_CHUNK):
+            text, end = kept + chunk, 0
+            for found in pattern.finditer(text):
+                yield found
+                end = found.end()
+            kept = text[max(end, len(text) - _LONGEST) :]

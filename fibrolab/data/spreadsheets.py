@@ -59,7 +59,8 @@ def read(path: Path, sheet: str | None, largest: int) -> list[list[str]]:
     try:
         with path.open("rb") as file:
             workbook = calamine.CalamineWorkbook.from_filelike(file)
-            found = workbook.get_sheet_by_name(_chosen(path, workbook, sheet))
+            chosen = _chosen(path, workbook, sheet)
+            found = workbook.get_sheet_by_name(chosen)
             _require_near(path, found.total_width, found.total_height)
             rows: list[list[Any]] = found.to_python(skip_empty_area=False)
             merged = found.merged_cell_ranges or []
@@ -73,10 +74,28 @@ def read(path: Path, sheet: str | None, largest: int) -> list[list[str]]:
         if type(error).__name__ != "PanicException":  # how pyo3 raises a failed assertion in Rust
             raise
         raise DataError(_damaged(path, error)) from None
+    _require_values(path, chosen)
     for row in rows:
         row[:] = map(_text, row)
     _fill_down(rows, merged)
     return rows
+
+
+def _require_values(path: Path, sheet: str) -> None:
+    """Refuse a sheet of an .xlsx with formulas that no spreadsheet has computed: they would be missing."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            cells = sheet_contents.uncomputed(archive, sheet)
+    except (*_OF_ARCHIVES, SyntaxError) as error:
+        raise DataError(_damaged(path, error)) from None
+    if cells:
+        named = ", ".join(cells[:6]) + (f", .. ({len(cells):,} in all)" if len(cells) > 6 else "")
+        raise DataError(
+            f"{path}, sheet '{sheet}': the formulas in {named} have no values, since no spreadsheet has "
+            "computed them. Open the file in one, and save it."
+        )
 
 
 def _damaged(path: Path, error: BaseException) -> str:

@@ -125,7 +125,7 @@ def test_a_changed_layout_of_the_store_has_another_version(tmp_path: Path) -> No
     folder = PixelStore(tmp_path, PREPROCESS).folder
     names = {path.name for path in folder.iterdir()} - {"build.lock"}
     assert names == {"pixels.u8", "records.bin", "settings.json"}
-    assert (VERSION, cache.LAYOUT.format) == (8, "<32sIII")
+    assert (VERSION, cache.LAYOUT.format) == (9, "<32sIII")
 
 
 def test_a_file_that_changes_during_the_build_is_not_stored_under_its_old_hash(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import datetime
 import io
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -309,7 +310,7 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(path: Path, monkeypatch:
 def good(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("good") / "good.xlsx"
     return workbook(
-        path, ["id", "x"], [1, datetime.date(2024, 1, 1)], ["=1", 2.5], merged=("A2:A3",)
+        path, ["id", "x"], [1, datetime.date(2024, 1, 1)], ["x", 2.5], merged=("A2:A3",)
     ).read_bytes()
 
 
@@ -346,3 +347,98 @@ def test_columns_are_numbered_as_in_a_spreadsheet() -> None:
     names = {1: "A", 26: "Z", 27: "AA", 16384: "XFD"}
     assert {spreadsheets._number(name): name for name in names.values()} == names
     assert {number: spreadsheets._letters(number) for number in names} == names
+
+
+def rewritten(path: Path, part: str, change: Callable[[bytes], bytes]) -> Path:
+    """Change one part of a workbook; an absent one is empty."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    parts[part] = change(parts.get(part, b""))
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    return path
+
+
+SHEET = "xl/worksheets/sheet1.xml"
+
+
+def test_formulas_that_no_spreadsheet_has_computed_are_refused_and_not_missing_values(path: Path) -> None:
+    rows = [["id", "lsm"], *([f"P{number}", "=7+1"] for number in range(2, 10))]
+    workbook(path, *rows, plain=[["id"], ["P1"]])
+    with pytest.raises(
+        DataError, match=r"sheet 'first': the formulas in B2, B3, .*, B7, .. \(8 in all\) have no"
+    ):
+        tables.read(path)
+    assert tables.read(path, "plain")["id"].tolist() == ["P1"]
+
+    def computed(xml: bytes) -> bytes:
+        return re.sub(rb"<v\s*/>|<v></v>", b"<v>8</v>", xml)
+
+    assert set(tables.read(rewritten(path, SHEET, computed))["lsm"]) == {"8"}
+    text = rewritten(workbook(path, ["id", "note"], ["P1", '=""'], ["P2", 3]), SHEET, empty_text)
+    assert tables.read(text)["note"].tolist() == ["", "3"]
+    long = workbook(
+        path, ["id", "a", "b"], *([number, "x" * 40, 1] for number in range(20_000)), ["z", "", "=1"]
+    )
+    with pytest.raises(DataError, match="the formulas in C20002 have no values"):  # beyond the first chunk
+        tables.read(long)
+
+
+def empty_text(xml: bytes) -> bytes:
+    """Return a sheet whose formula has an empty text as its value, as Excel writes it."""
+    changed, number = re.subn(rb'<c r="B2">(<f>.*?</f>)<v\s*/>', rb'<c r="B2" t="str">\1<v></v>', xml)
+    assert number == 1
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("item", "text"),
+    [
+        (
+            "<t>\u6771\u4eac</t><rPh sb='0' eb='2'><t>\u30c8\u30a6</t></rPh><phoneticPr fontId='1'/>",
+            "\u6771\u4eac",
+        ),
+        ("<r><t>P</t></r><r><rPr><b/></rPr><t xml:space='preserve'> 1</t></r>", "P 1"),
+        ("<t>P1_x000D_</t>", "P1"),
+        ("<t>A&amp;B &#65; &lt;5</t>", "A&B A <5"),
+    ],
+)
+def test_a_shared_text_is_that_which_is_shown(path: Path, item: str, text: str) -> None:
+    """Readings of Chinese letters are not appended, runs of several fonts are joined, and escapes undone."""
+
+    def refer(xml: bytes) -> bytes:
+        return re.sub(rb'<c r="B2"[^>]*>.*?</c>', b'<c r="B2" t="s"><v>0</v></c>', xml)
+
+    rewritten(workbook(path, ["a", "b"], [1, 2]), SHEET, refer)
+    space = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    rewritten(path, "xl/sharedStrings.xml", lambda _: f"<sst xmlns='{space}'><si>{item}</si></sst>".encode())
+    assert tables.read(path)["b"].tolist() == [text]
+
+
+def test_cells_are_read_as_they_are_stored_in_hidden_and_filtered_rows_too(path: Path) -> None:
+    book = openpyxl.load_workbook(workbook(path, ["a", "b"], [7, 0.5], [8, datetime.date(2024, 1, 31)]))
+    sheet = book.active
+    sheet["A2"].number_format, sheet["B2"].number_format = "00000", "0%"
+    sheet["A2"].comment = openpyxl.comments.Comment("not sure", "me")
+    sheet.row_dimensions[2].hidden = sheet.column_dimensions["B"].hidden = True
+    sheet.auto_filter.ref = "A1:B3"
+    sheet.auto_filter.add_filter_column(0, ["8"])
+    book.epoch = openpyxl.utils.datetime.CALENDAR_MAC_1904
+    sheet["B3"] = datetime.date(2024, 1, 31)
+    book.save(path)
+    assert tables.read(path).to_dict("index") == {2: {"a": "7", "b": "0.5"}, 3: {"a": "8", "b": "2024-01-31"}}
+
+
+def test_notes_blanks_and_groups_of_libreoffice_are_read_as_shown(tmp_path: Path) -> None:
+    note = "<office:annotation><text:p>not sure</text:p></office:annotation>"
+    cell = (
+        f"<table:table-cell office:value-type='string'>{note}<text:p>P<text:s/>1</text:p></table:table-cell>"
+    )
+    number = "<table:table-cell office:value-type='percentage' office:value='0.5'/>"
+    grouped = f"<table:table-row-group>{xml_row(cell, number)}</table:table-row-group>"
+    head = f"<table:table-header-rows>{xml_row(words('id'), words('x'))}</table:table-header-rows>"
+    path = open_document(
+        tmp_path / "notes.ods", head, grouped, xml_row(words("<text:span>P</text:span>2"), words("y"))
+    )
+    assert tables.read(path).to_numpy().tolist() == [["P 1", "0.5"], ["P2", "y"]]

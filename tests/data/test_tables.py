@@ -314,3 +314,20 @@ def test_a_csv_of_too_many_cells_is_refused_before_they_take_memory(
     assert len(read(path, "a,b,c\n" + "1,2,3\n" * 33)) == 33
     with pytest.raises(DataError, match=r"has 120 cells or more; tables of up to 99 are read"):
         read(path, "a,b,c\n" + "1,2,3\n" * 40_000)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbfa,b\n1,2\n3,4\n",  # a mark of UTF-8, as Excel writes it
+        b"\xef\xbb\xbfsep=;\na;b\n1;2\n3;4\n",
+        b"a,b\r1,2\r3,4\r",  # of old Macs
+        b"a,b\r\n1,2\n3,4\r\n",
+        b"a,b,\n1,2,\n3,4,\n",
+        b"a,b\n1,2\n,\n\n3,4\n,\n,\n",  # blank rows between and below
+    ],
+)
+def test_the_forms_of_one_csv_are_one_table(path: Path, content: bytes) -> None:
+    found = read(path, content)
+    assert list(found) == ["a", "b"]
+    assert found.to_numpy().tolist() == [["1", "2"], ["3", "4"]]

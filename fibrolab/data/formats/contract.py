@@ -110,6 +110,12 @@ def stacked(frames: Iterable[np.ndarray], path: Path) -> np.ndarray:
     """
     kept: list[np.ndarray] = []
     for frame in frames:
+        if kept and frame.shape != kept[0].shape:
+            (height, width), (rows, columns) = kept[0].shape, frame.shape
+            raise UnreadableImageError(
+                f"{path}: is no clip, since its frames change their size, from {width} x {height} to "
+                f"{columns} x {rows} pixels at frame {len(kept)}"
+            )
         kept.append(frame)
         if len(kept) * frame.size > LARGEST_CLIP:
             raise UnreadableImageError(

@@ -1,9 +1,10 @@
 """Image files: JPEG, PNG, TIFF and others through Pillow; truncated files are refused."""
 
 import io
+import re
 import struct
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -31,11 +32,15 @@ GREY_MODES = frozenset({"1", "L", "LA", "La"})
 DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 DEEPEST = 65535
 LABEL_MODES = ("1", "L", "P")
+_ANIMATED = ("GIF", "WEBP", "PNG")
 LOSSY = ("JPEG", "MPO", "JPEG2000")
 # TIFF tags: interpretation 0 is WhiteIsZero, sample format 2 signed; the subfile type has bits for reduced
 # pages (1) and transparency masks (4).
 _WIDTH, _HEIGHT, _INTERPRETATION, _BITS, _SAMPLE_FORMAT, _SUBFILE = 256, 257, 262, 258, 339, 254
 _SIGNED, _NO_FRAME = 2, 1 | 4
+_COMPRESSION, _PLANES, _BY_PLANE = 259, 284, 2
+_JPEG_2000 = b"\xff\x4f\xff\x51"  # start of a codestream
+_YCBCR = re.compile(rb"colr\x01..\0\0\0\x12", re.DOTALL)  # of a JP2 file: sYCC
 _GIF_IMAGE, _GIF_EXTENSION = 0x2C, 0x21  # first bytes of the blocks of a GIF
 # Markers of the frame header of a JPEG file; Pillow reads the first three, at 8 bits.
 _BASELINE, _JPEG_LS, _LOSSLESS = (0xC0, 0xC1, 0xC2), 0xF7, 0xC3
@@ -50,7 +55,7 @@ def header(content: bytes, path: Path) -> Header:
     """See `readers.Format`."""
     picture = _opened(content, path)
     with _picture_errors(content, path):
-        return _facts(picture, len(_pages(picture)))
+        return _facts(picture, _pages(picture))
 
 
 def opened(content: bytes, path: Path) -> Inspect:
@@ -58,7 +63,7 @@ def opened(content: bytes, path: Path) -> Inspect:
     picture = _opened(content, path)
     with _picture_errors(content, path):
         pages = _pages(picture)
-    facts = _facts(picture, len(pages))
+        facts = _facts(picture, pages)
 
     def inspect(view: View) -> tuple[Header, np.ndarray]:
         with _picture_errors(content, path):
@@ -94,6 +99,8 @@ def _opened(content: bytes, path: Path) -> Image.Image:
         raise UnreadableImageError(f"{path}: truncated: the trailer, with which a GIF ends, is missing")
     if picture.format == "JPEG" and _goes_on(content, picture.size):
         raise UnsupportedError("several pictures in JPEG one after the other, a film without a container")
+    if picture.format == "PPM" and _another_netpbm(picture, content):
+        raise UnsupportedError("several pictures in PGM or PPM one after the other")
     return picture
 
 
@@ -117,6 +124,15 @@ def _is_ended(content: bytes) -> bool:
             at += 1 + content[at]
         at += 1
     return False
+
+
+def _another_netpbm(picture: Image.Image, content: bytes) -> bool:
+    """Return whether a binary PGM or PPM is followed by another one, as Netpbm allows."""
+    bands = len(picture.getbands())
+    _, _, offset, args = picture.tile[0]  # type: ignore[attr-defined]
+    deep = picture.mode == "I" or (isinstance(args, tuple) and args[-1] > 255)
+    end = offset + picture.width * picture.height * bands * (2 if deep else 1)
+    return content[1:2] in b"56" and re.match(rb"\s*P[1-6]\s", content[end : end + 16]) is not None
 
 
 def _goes_on(content: bytes, size: tuple[int, int]) -> bool:
@@ -147,9 +163,13 @@ def _picture_errors(content: bytes, path: Path) -> Iterator[None]:
 def _pages(picture: Image.Image) -> list[int]:
     """Return the numbers of the frames in a file, and open the first one.
 
-    The previews in an MPO file are no frames, nor are reduced pages and masks in a TIFF (subfile types 1, 4).
+    The previews in an MPO file are no frames, nor are reduced pages and masks in a TIFF (subfile types 1, 4),
+    nor is the picture that programs show that do not know an animated PNG.
     """
     count = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
+    if count > 1 and getattr(picture, "default_image", False):
+        picture.seek(1)
+        return list(range(1, count))
     if picture.format != "TIFF" or count == 1:
         return list(range(count))
     pages = []
@@ -162,14 +182,25 @@ def _pages(picture: Image.Image) -> list[int]:
     return pages
 
 
-def _facts(picture: Image.Image, frames: int) -> Header:
+def _facts(picture: Image.Image, pages: Sequence[int]) -> Header:
     sideways = picture.getexif().get(0x0112, 1) > 4  # EXIF orientations 5 to 8 swap width and height
     tags = getattr(picture, "tag_v2", {})  # of a TIFF, whose size Pillow gives upright
     stored = (tags.get(_WIDTH, picture.size[0]), tags.get(_HEIGHT, picture.size[1]))
     width, height = stored[::-1] if sideways else stored
-    duration = picture.info.get("duration", 0)  # [ms] of a frame, in GIF and WebP
-    fps = 1000 / duration if frames > 1 and duration else 0.0
-    return Header(width, height, picture.mode, picture.format or "", frames, fps)
+    return Header(width, height, picture.mode, picture.format or "", len(pages), _fps(picture, pages))
+
+
+def _fps(picture: Image.Image, pages: Sequence[int]) -> float:
+    """Return the mean frame rate of an animation, whose frames state how long they are shown; else 0."""
+    durations = []  # [ms]
+    if len(pages) > 1 and picture.format in _ANIMATED:
+        for number in pages:
+            picture.seek(number)
+            if picture.format == "WEBP":  # which states it with its pixels
+                picture.load()
+            durations.append(picture.info.get("duration", 0))
+        picture.seek(pages[0])
+    return 1000 * len(pages) / sum(durations) if durations and all(durations) else 0.0
 
 
 def _frame(picture: Image.Image, number: int, path: Path, content: bytes, corrected: Decode) -> np.ndarray:
@@ -181,12 +212,18 @@ def _frame(picture: Image.Image, number: int, path: Path, content: bytes, correc
         raise UnsupportedError("data.decode.bits is for 16 bits of grey, not of colour")
     if _is_signed(tags) and picture.mode not in DEEP_MODES:
         raise UnsupportedError("signed levels of 8 bits have no standard grey range; unsigned ones are read")
-    stored = _in_colour_space(picture, content, corrected.colour) if corrected.colour else picture
+    if _is_mixed_up(tags):
+        raise UnsupportedError("uncompressed planes of 16-bit colours; save the colours by pixel")
+    whole = _with_deep_levels(picture, content)
+    stored = _in_colour_space(whole, content, corrected.colour) if corrected.colour else whole
     upright = ImageOps.exif_transpose(stored)
     if picture.mode in DEEP_MODES:
         levels, hidden = np.asarray(upright), picture.info.get("transparency")
         if hidden is not None:  # the level that is transparent, as `_to_bytes` shows it
             levels = np.where(levels == hidden, 0, levels)
+        if picture.format == "JPEG2000" and not corrected.bits:  # Pillow moves them to the highest bits
+            bits = _precision(content)
+            return _from_deep(levels >> (16 - bits), tags, bits, path)
         return _from_deep(levels, tags, corrected.bits, path)
     return _to_bytes(upright)
 
@@ -194,6 +231,37 @@ def _frame(picture: Image.Image, number: int, path: Path, content: bytes, correc
 def _is_signed(tags: Mapping[int, Any]) -> bool:
     """Return whether a TIFF has signed levels, which Pillow reads as unsigned if they have 8 bits."""
     return tags.get(_SAMPLE_FORMAT, (1,))[0] == _SIGNED
+
+
+def _is_mixed_up(tags: Mapping[int, Any]) -> bool:
+    """Return whether a TIFF has planes of 16-bit colours that Pillow reads as those of 8 bits."""
+    return tags.get(_PLANES) == _BY_PLANE and max(tags.get(_BITS, (8,))) > 8 and tags.get(_COMPRESSION) == 1
+
+
+def _with_deep_levels(picture: Image.Image, content: bytes) -> Image.Image:
+    """Return a picture; JPEG 2000 of more than 8 bits, whose highest levels Pillow turns to 0, anew.
+
+    Raises:
+        UnsupportedError: It has other colours than grey and RGB, or transparency.
+    """
+    if picture.format != "JPEG2000" or picture.mode in DEEP_MODES or _precision(content) <= 8:
+        return picture
+    start = content.find(_JPEG_2000)
+    if picture.mode not in ("L", "RGB") or _YCBCR.search(content[:start]):
+        raise UnsupportedError("JPEG 2000 in YCbCr or with transparency of more than 8 bits")
+    from fibrolab.data.formats import dicom_jpeg
+
+    colours = () if picture.mode == "L" else (3,)
+    levels, bits = dicom_jpeg.decode_2000(content[start:], (picture.height, picture.width, *colours))
+    found = Image.fromarray(_scaled(levels, 2**bits - 1))
+    found.info["exif"] = picture.getexif().tobytes()
+    return found
+
+
+def _precision(content: bytes) -> int:
+    """Return the bits of a level in JPEG 2000 (ITU-T T.800, A.5.1)."""
+    at = content.find(_JPEG_2000) + 42
+    return (content[at] & 0x7F) + 1 if at < len(content) else 0
 
 
 def _is_deep(content: bytes) -> bool:
@@ -245,7 +313,12 @@ def _from_deep(levels: np.ndarray, tags: Mapping[int, Any], used: int | None, pa
     levels = levels.astype(np.uint32)
     if tags.get(_INTERPRETATION) == 0:  # Pillow inverts 8 bits, but not 16
         levels = top - levels
-    return ((levels * 255 + top // 2) // top).astype(np.uint8)
+    return _scaled(levels, top)
+
+
+def _scaled(levels: np.ndarray, top: int) -> np.ndarray:
+    """Scale levels from 0 to `top` to uint8, rounded."""
+    return ((levels.astype(np.uint32) * 255 + top // 2) // top).astype(np.uint8)
 
 
 def _description(content: bytes) -> str:

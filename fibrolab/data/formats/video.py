@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -117,7 +118,7 @@ class _Decoder:
         is_grey = len(stored.components) == 1 and not stored.has_palette
         shown = pixel_format or ("gray" if is_grey else "rgb24")
         pixels = self._reformatter.reformat(self._frame, format=shown).to_ndarray()
-        return np.rot90(pixels, self._frame.rotation // 90)
+        return _upright(pixels, self._frame)
 
     def header(self) -> Header:
         """Return the properties that all frames have in common, after decoding."""
@@ -145,6 +146,19 @@ class _Decoder:
         """Return the mean frame rate from the frames' presentation times, else the container's rate."""
         known = len(self._times) == self._count > 1 and self._times[-1] > self._times[0]
         return round((self._count - 1) / (self._times[-1] - self._times[0]), 2) if known else self._rate
+
+
+def _upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
+    """Turn a frame as its display matrix says, which may mirror it too (ISO/IEC 14496-12, 8.3.2)."""
+    stored: Any = frame.side_data.get("DISPLAYMATRIX")
+    if stored is None:
+        return pixels
+    (a, b, _), (c, d, _) = np.frombuffer(stored, np.int32).reshape(3, 3)[:2] / 2**16
+    if a * d - b * c >= 0:
+        return np.rot90(pixels, frame.rotation // 90)
+    if abs(b) > abs(a):  # rows become columns
+        pixels, a, d = np.swapaxes(pixels, 0, 1), c, b
+    return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
 class _Frames:
