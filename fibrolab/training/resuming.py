@@ -227,7 +227,7 @@ def checkpoint(folder: Path) -> Path | None:
         folder: The run's folder; unfinished files of the process that was killed are removed from it.
 
     Raises:
-        DataError: No checkpoint can be read.
+        DataError: No checkpoint can be read, or the best weights so far are damaged.
         ConfigError: Another version of fibrolab wrote it.
     """
     for draft in folder.rglob(".*.tmp"):
@@ -242,6 +242,9 @@ def checkpoint(folder: Path) -> Path | None:
             f"No checkpoint can be read; damaged: {', '.join(map(str, present))}. Restore one, or "
             "delete what is damaged, so that this run begins from the start."
         )
+    best = folder / keys.CHECKPOINTS / keys.BEST
+    if best.is_file() and not is_whole(best):
+        raise DataError(f"The best weights so far, {best}, are damaged. Restore them, or start a new run.")
     if readable == previous:
         if last.is_file():  # it is missing after a kill where the file system has no hard links
             logger.warning("%s is damaged: the run goes on from the checkpoint before it.", last)

@@ -211,6 +211,19 @@ def test_a_damaged_checkpoint_is_refused_and_drafts_are_removed(killed: Path, tm
         resuming.checkpoint(tmp_path)
 
 
+def test_damaged_best_weights_are_refused(killed: Path, tmp_path: Path) -> None:
+    made, folder = only_run(killed) / keys.CHECKPOINTS, tmp_path / keys.CHECKPOINTS
+    folder.mkdir()
+    (folder / keys.LAST).write_bytes((made / keys.LAST).read_bytes())
+    whole = (made / keys.BEST).read_bytes()
+    (folder / keys.BEST).write_bytes(whole)
+    assert resuming.checkpoint(tmp_path) == folder / keys.LAST
+    for content in damaged(whole):
+        (folder / keys.BEST).write_bytes(content)
+        with pytest.raises(DataError, match=r"best weights so far, .*best\.ckpt, are damaged\. Restore them"):
+            resuming.checkpoint(tmp_path)
+
+
 def damaged(whole: bytes) -> list[bytes]:
     """Return a file that is empty, of another program, cut short, or has one flipped bit in its weights."""
     middle = len(whole) // 2

@@ -6,7 +6,7 @@ import dicom_case
 import numpy as np
 import pandas as pd
 import pytest
-from compose import composed, run_folder
+from compose import composed, prepared, run_folder
 from drawn import unrendered
 from PIL import Image
 from small_masks import write
@@ -54,6 +54,27 @@ def test_a_segmentation_beats_the_mean_mask_and_is_reported(root: Path) -> None:
     assert (folder / keys.METRICS_FILE).read_bytes() == before
     with pytest.raises(ConfigError, match="segments images, and this needs a run that classifies samples"):
         _ = TrainedRun(folder).predictions
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(580)
+def test_two_ranks_segment_like_one_process(
+    tmp_path: Path, fresh_database: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fibrolab.pipeline import run
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    path, found = write(tmp_path / "own"), []
+    for name, words in (("alone", []), ("ranks", ["trainer=ddp_cpu", "trainer.devices=2"])):
+        (tmp_path / name).mkdir()
+        root = prepared(tmp_path / name, fresh_database, cache)
+        with unrendered():
+            run(composed(*QUICK, *words, f"data.path={path}", "trainer.max_epochs=2", f"paths.root={root}"))
+        order = [keys.SAMPLE_ID, "of", "against", "class"]
+        measured = pd.read_csv(run_folder(root) / keys.MASK_MEASURES_FILE).sort_values(order)
+        found.append((pd.read_csv(run_folder(root) / keys.HISTORY_FILE), measured.reset_index(drop=True)))
+    for one, other in zip(*found, strict=True):
+        pd.testing.assert_frame_equal(one, other, rtol=0, atol=1e-4)
 
 
 @pytest.mark.slow
