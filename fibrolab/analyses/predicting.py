@@ -32,10 +32,10 @@ from fibrolab.data.progress import track
 from fibrolab.data.readers import read_image
 from fibrolab.errors import ConfigError, DataError, StorageError, UnreadableImageError
 from fibrolab.explanation import secondary_capture
-from fibrolab.reporting import answers_page
+from fibrolab.reporting import answers_page, html
 from fibrolab.runs import answering, nearest_cases, new_input, sample_answers, typicality
 from fibrolab.runs.answering import COPY, DIGEST, ERROR, TYPICALITY, UNLIKE, Rules
-from fibrolab.runs.sample_answers import RESEARCH, of_rows
+from fibrolab.runs.sample_answers import RESEARCH, Drawn, of_rows
 from fibrolab.runs.trained_run import TrainedRun, open_run
 from fibrolab.storage import make_folder, put, save_json, unwritable, write_table
 
@@ -79,14 +79,19 @@ def predict(config: DictConfig) -> str:
     folder = make_folder(Path(config.folder).absolute())
     with only_builder(folder / "predict.lock", f"answers in {folder}"):
         _start(folder, _record(run, given, rules, config.nearest_cases))
+        drawn = Drawn(answers_page.drawn, answers_page.MOST_PICTURES)
         answer = partial(
-            sample_answers.of, run=run, rules=rules[answering.SAMPLE], nearest=config.nearest_cases
+            sample_answers.of,
+            run=run,
+            rules=rules[answering.SAMPLE],
+            nearest=config.nearest_cases,
+            drawn=drawn,
         )
         _complete(folder / LINES_FILE, manifest, answer)
         table, of_patients = _tables(folder, manifest, rules)
-        pixels = partial(_pixels, _pictures(manifest, table))
+        pictures = partial(_picture, drawn.by_sample, _media(manifest, table))
         cases = _neighbours(run, table) if config.nearest_cases else None
-        page = answers_page.write(folder, str(run.config.name), table, of_patients, rules, pixels, cases)
+        page = answers_page.write(folder, str(run.config.name), table, of_patients, rules, pictures, cases)
         if config.dicom:
             dicom_answers.write(folder, manifest, table, rules[answering.SAMPLE], run)
     _announce(folder, table, page)
@@ -207,8 +212,8 @@ def _tables(
     return table, of_patients
 
 
-def _pictures(manifest: Manifest, table: pd.DataFrame) -> dict[str, Media]:
-    """Return the picture of each sample that the page shows."""
+def _media(manifest: Manifest, table: pd.DataFrame) -> dict[str, Media]:
+    """Return the image file of each sample that the page shows."""
     rows = np.flatnonzero((table[ERROR] == "").to_numpy())[: answers_page.MOST_PICTURES]
     if not len(rows):
         return {}
@@ -225,10 +230,14 @@ def _neighbours(run: TrainedRun, table: pd.DataFrame) -> answers_page.Neighbours
     return answers_page.Neighbours(cases.shown(sorted(names)), cases.data, cases.hashed)
 
 
-def _pixels(pictures: Mapping[str, Media], sample: str) -> np.ndarray | None:
-    """Return the picture of a sample as its file stores it; None if it can no longer be read."""
+def _picture(
+    drawn: Mapping[str, html.Picture], media: Mapping[str, Media], sample: str
+) -> html.Picture | None:
+    """Return the picture of a sample, read anew if an earlier process answered; None if it cannot be."""
+    if sample in drawn:
+        return drawn[sample]
     try:
-        return read_image(pictures[sample].path, pictures[sample].view)
+        return answers_page.drawn(read_image(media[sample].path, media[sample].view))
     except UnreadableImageError:
         return None
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ def write(
     samples: pd.DataFrame,
     patients: pd.DataFrame,
     rules: Mapping[str, Rules],
-    pixels: Callable[[str], np.ndarray | None],
+    pictures: Callable[[str], html.Picture | None],
     neighbours: Neighbours | None = None,
 ) -> Path:
     """Write the page.
@@ -107,7 +107,7 @@ def write(
         samples: Answers to the samples, with errors.
         patients: Answers to the patients; perhaps none.
         rules: Decision rules of the levels `sample` and `patient`.
-        pixels: Function from a sample's id to its picture, uint8 (H, W) or (H, W, 3); None if there is none.
+        pictures: Function from a sample's id to its picture (`drawn`), None if there is none.
         neighbours: Training samples that the answers name as nearest, if they do.
 
     Returns:
@@ -117,7 +117,9 @@ def write(
         StorageError: The disk is full or the folder cannot be written.
     """
     answered = samples[samples[ERROR] == ""]
-    draw = partial(_answer, rules=rules["sample"], name=keys.SAMPLE_ID, pixels=pixels, neighbours=neighbours)
+    draw = partial(
+        _answer, rules=rules["sample"], name=keys.SAMPLE_ID, pictures=pictures, neighbours=neighbours
+    )
     with ThreadPoolExecutor(cores()) as pool:  # decoding and encoding release the GIL
         pictured = list(pool.map(draw, records(answered.head(MOST_PICTURES))))
     sizes = {"sample": len(samples), "patient": len(patients)}
@@ -139,6 +141,11 @@ def write(
         "most_errors": MOST_ERRORS,
     }
     return put(folder / PAGE_FILE, html.render("answers.html.j2", content))
+
+
+def drawn(pixels: np.ndarray) -> html.Picture:
+    """Return a picture, uint8 (H, W) or (H, W, 3), as the page shows it, without a name."""
+    return html.embedded(pixels, WIDTH, "", "")
 
 
 def _cautions(samples: pd.DataFrame) -> list[str]:
@@ -200,12 +207,12 @@ def _answer(
     row: Mapping[str, Any],
     rules: Rules,
     name: str,
-    pixels: Callable[[str], np.ndarray | None] | None = None,
+    pictures: Callable[[str], html.Picture | None] | None = None,
     neighbours: Neighbours | None = None,
 ) -> Answer:
-    found = pixels(row[name]) if pixels is not None else None
+    found = pictures(row[name]) if pictures is not None else None
     title = str(row[name])
-    picture = None if found is None else html.embedded(found, WIDTH, title, f"picture of {title}")
+    picture = None if found is None else replace(found, name=title, alt=f"picture of {title}")
     if name == keys.PATIENT_ID and row.get(keys.VISIT_ID):
         title = f"{title}, visit {row[keys.VISIT_ID]}"
     bars = [(each, float(row[f"p_{each}"])) for each in rules.classes]

@@ -480,7 +480,10 @@ def _read(path: Path, source: io.BytesIO | None = None) -> Predictor:
         target = imported(record["_target_"], "model._target_")
         if source:
             source.seek(0)
-        module = target.load_from_checkpoint(source or path, map_location="cpu", weights_only=True)
+        # Lightning's wrapper of the class method inspects the source of every frame of the stack, which takes
+        # longer than to load a small network (pytorch#67146); `__func__` is the method itself.
+        load_from = target.load_from_checkpoint.__func__
+        module = load_from(target, source or path, map_location="cpu", weights_only=True)
         carried = found.get(SEGMENTER_KEY)
     except UNREADABLE as error:
         # Not the text of `pickle`'s errors: torch advises there to load the file without its protection.

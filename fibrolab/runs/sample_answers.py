@@ -5,13 +5,13 @@ The command `predict` and everything else that stages new pictures answer by `of
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -44,6 +44,7 @@ from fibrolab.runs.trained_run import TrainedRun
 
 RESEARCH = "use"  # column that says what the answers may be used for
 NAMES = (keys.SAMPLE_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.SITE)
+T = TypeVar("T")
 
 
 class _Predicted(NamedTuple):
@@ -71,6 +72,34 @@ class _Predicted(NamedTuple):
         )
 
 
+class Drawn(Generic[T]):
+    """Pictures for a page, drawn from the pixels of the first samples when these are decoded for an answer.
+
+    Args:
+        draw: Function of the pixels, uint8 (H, W) or (H, W, 3), called in several threads.
+        most: Number of pictures from which on no further one is drawn.
+
+    Attributes:
+        by_sample: The pictures by the id of their sample.
+    """
+
+    def __init__(self, draw: Callable[[np.ndarray], T], most: int) -> None:
+        self._draw, self._most = draw, most
+        self._by_digest = dict[str, T]()
+        self.by_sample = dict[str, T]()
+
+    def take(self, digest: str, pixels: np.ndarray) -> None:
+        """Draw a picture, unless there are enough (`survey.Take`)."""
+        if len(self._by_digest) < self._most and digest not in self._by_digest:
+            self._by_digest[digest] = self._draw(pixels)
+
+    def name(self, data: LabelledData) -> None:
+        """Find the samples of the pictures that were taken."""
+        digests = data.facts[keys.IMAGE]["sha256"]
+        pairs = zip(data.manifest.table[keys.SAMPLE_ID], digests, strict=True)
+        self.by_sample |= {name: self._by_digest[each] for name, each in pairs if each in self._by_digest}
+
+
 class _Prepared:
     """Pixels as the networks take them, made from each picture when it is decoded for its survey.
 
@@ -79,9 +108,11 @@ class _Prepared:
     Args:
         networks: Networks that take the pixels.
         cache: Folder of the pixel stores; it is removed soon.
+        shown: Modalities of which pictures are drawn, each with the function that draws.
     """
 
-    def __init__(self, networks: Sequence[Predictor], cache: Path) -> None:
+    def __init__(self, networks: Sequence[Predictor], cache: Path, shown: Mapping[str, Take]) -> None:
+        self._shown = shown
         self._stores = dict[str, dict[Path, PixelStore]]()
         for network in networks:
             for name, store in network.stores(cache, lasting=False).items():
@@ -92,11 +123,13 @@ class _Prepared:
     @property
     def take(self) -> dict[str, Take]:
         """Functions that take the decoded pictures of each modality."""
-        return {name: partial(self._take, each) for name, each in self._stores.items()}
+        return {name: partial(self._take, name) for name in {*self._stores, *self._shown}}
 
-    def _take(self, stores: Mapping[Path, PixelStore], digest: str, pixels: np.ndarray) -> None:
-        for folder, store in stores.items():
+    def _take(self, name: str, digest: str, pixels: np.ndarray) -> None:
+        for folder, store in self._stores.get(name, {}).items():
             self._made[folder][digest] = store.processed(pixels)
+        if name in self._shown:
+            self._shown[name](digest, pixels)
 
     def store(self) -> None:
         """Write the pixels to their stores. StorageError if the disk is full."""
@@ -118,7 +151,13 @@ def require_cases(run: TrainedRun) -> None:
         )
 
 
-def of(manifest: Manifest, run: TrainedRun, rules: Rules, nearest: bool = False) -> pd.DataFrame:
+def of(
+    manifest: Manifest,
+    run: TrainedRun,
+    rules: Rules,
+    nearest: bool = False,
+    drawn: Drawn | None = None,
+) -> pd.DataFrame:
     """Return the answers to a part of the samples; those without one have a sentence in `error`.
 
     Args:
@@ -127,6 +166,7 @@ def of(manifest: Manifest, run: TrainedRun, rules: Rules, nearest: bool = False)
         rules: Its rules of the level of samples.
         nearest: Whether to name the nearest training cases too (`nearest_cases.COLUMNS`); of several networks
             those of the first one.
+        drawn: Pictures for a page, to which those of these samples are added.
     """
     total = len(manifest)
     left = {
@@ -136,10 +176,13 @@ def of(manifest: Manifest, run: TrainedRun, rules: Rules, nearest: bool = False)
     pixels = np.full((total, len(PIXELS)), np.nan)
     whole = _Predicted.nothing(len(run.predictors), total, len(rules.classes))
     with TemporaryDirectory(prefix="fibrolab-") as cache, within_one():
-        prepared = _Prepared(run.predictors, Path(cache))
+        shown = dict.fromkeys(manifest.shown.tolist(), drawn.take) if drawn else {}
+        prepared = _Prepared(run.predictors, Path(cache), shown)
         data, faults = new_input.unlabelled(manifest, rules.classes, prepared.take)
         if data is not None:
             prepared.store()
+            if drawn:
+                drawn.name(data)
             rows = np.array([row for row in range(total) if row not in faults], np.int64)
             digest[rows] = digests(data.manifest, data.facts)
             copy[rows] = overlap.originals(data, run, (keys.TRAIN, keys.VALIDATION))

@@ -94,21 +94,64 @@ def test_answers_are_those_of_the_run_itself(root: Path, trained: TrainedRun, pi
     assert "research use only" in page
 
 
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files whose pixels are decoded, in their order."""
+    found, decode = list[Path](), OpenFile.inspect
+    monkeypatch.setattr(
+        OpenFile, "inspect", lambda file, *view: found.append(file.path) or decode(file, *view)
+    )
+    return found
+
+
 def test_each_picture_is_decoded_once_for_its_answer(
-    trained: TrainedRun, pictures: Path, monkeypatch: pytest.MonkeyPatch
+    trained: TrainedRun, pictures: Path, decoded: list[Path]
 ) -> None:
     first, *_ = sorted(pictures.iterdir())
     shutil.copy(first, pictures / "again.png")
-    decoded, decode = list[Path](), OpenFile.inspect
-    monkeypatch.setattr(
-        OpenFile, "inspect", lambda file, *view: decoded.append(file.path) or decode(file, *view)
-    )
     networks = trained.predictors
     manifest = new_input.listed([pictures], networks[0].record, networks[0].module.inputs)
     found = sample_answers.of(manifest, trained, answering.rules(trained, 0.1)[answering.SAMPLE])
     assert sorted(decoded) == sorted(pictures.iterdir())
     found = found.set_index(keys.SAMPLE_ID)[CHANCES].astype(float)
     np.testing.assert_allclose(found.loc["again.png"], found.loc[first.name], atol=1e-6)
+
+
+def test_the_page_takes_the_pixels_of_the_answers_and_reads_files_of_earlier_answers(
+    root: Path, trained: TrainedRun, pictures: Path, decoded: list[Path]
+) -> None:
+    first, second, *_ = sorted(pictures.iterdir())
+    shutil.copy(first, pictures / "again.png")
+    second.write_bytes(second.read_bytes()[:100])
+    words, out = [f"input={pictures}", f"folder={pictures.parent / 'out'}"], pictures.parent / "out"
+    with pytest.raises(DataError, match=r"1 of \d+ samples have no answer"):
+        predicted(root, trained, *words)
+    assert sorted(decoded) == sorted(pictures.iterdir())
+    shown = (out / "answers.html").read_text().split("data:image/jpeg;base64,")[1:]
+    assert len(shown) == len(decoded) - 1
+    decoded.clear()
+    with pytest.raises(DataError, match=r"1 of \d+ samples have no answer"):
+        predicted(root, trained, *words)
+    assert sorted(set(decoded)) == sorted(pictures.iterdir())
+    assert decoded.count(second) == 1
+    again = (out / "answers.html").read_text().split("data:image/jpeg;base64,")[1:]
+    assert [each.partition('"')[0] for each in again] == [each.partition('"')[0] for each in shown]
+    assert len({each.partition('"')[0] for each in shown}) == len(shown) - 1  # "again.png" is the first one
+
+
+def test_no_more_pictures_are_drawn_than_the_page_shows(
+    trained: TrainedRun, pictures: Path, decoded: list[Path]
+) -> None:
+    networks = trained.predictors
+    manifest = new_input.listed([pictures], networks[0].record, networks[0].module.inputs)
+    drawn = sample_answers.Drawn(np.shape, most=2)
+    rules = answering.rules(trained, 0.1)[answering.SAMPLE]
+    for _ in range(2):  # two parts of one prediction
+        sample_answers.of(manifest, trained, rules, drawn=drawn)
+    assert len(drawn.by_sample) == 2 < len(manifest)
+    assert set(drawn.by_sample) <= set(manifest.table[keys.SAMPLE_ID])
+    (shape,) = set(drawn.by_sample.values())
+    assert shape == np.asarray(Image.open(decoded[0])).shape
 
 
 def test_a_broken_file_is_an_error_line_and_a_copy_is_named(
