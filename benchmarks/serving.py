@@ -7,8 +7,9 @@
 A network is trained on phantoms for one epoch, with the settings that follow the options, and served by the
 command itself, in a process of its own. Prints the time of one request and of the network's forward pass plus
 decoding of the same file, both on the CPU, and their ratio (aim 1.2); the time until all of many requests at
-once are answered, each compared with the answer that it got alone; the processor time of a request, which
-other programs hardly change; and the memory of the server after a tenth of the requests and after all.
+once are answered, each compared with the answer that it got alone; then sends many requests one after the
+other, compares each in the same way, and prints the processor time of a request, which other programs hardly
+change, and the memory of the server after a tenth of these requests and after all.
 """
 
 import argparse
@@ -105,6 +106,11 @@ def ask(session: requests.Session, address: str, content: bytes) -> list[float]:
     return [value for name, value in row.items() if name.startswith("p_")]
 
 
+def differ(one: list[float], other: list[float]) -> bool:
+    """Return whether probabilities of the same picture are not equal."""
+    return bool(np.abs(np.array(one) - np.array(other)).max() > CHANCES)
+
+
 def main() -> None:
     """Print the ratio, the time of requests at once, and the memory."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -151,14 +157,16 @@ def measure(
     with ThreadPoolExecutor(given.at_once) as pool:
         together = list(pool.map(lambda each: ask(requests.Session(), address, each), pictures))
     seconds = time.perf_counter() - begun
-    wrong = int((np.abs(np.array(together) - np.array(alone)).max(axis=1) > CHANCES).sum())
+    wrong = sum(map(differ, together, alone))
     print(f"{given.at_once} requests at once: {seconds:.1f} s, {wrong} with another answer than alone")
-    before, used, tenth = memory(server), processor_seconds(server), given.requests // 10
+    before, used, tenth, wrong = memory(server), processor_seconds(server), given.requests // 10, 0
     for number in range(given.requests):
-        ask(session, address, pictures[number % len(pictures)])
+        which = number % len(pictures)
+        wrong += differ(ask(session, address, pictures[which]), alone[which])
         if number + 1 == tenth:
             early = memory(server)
     each = (processor_seconds(server) - used) / given.requests
+    print(f"{given.requests} one after the other: all answered, {wrong} with another answer than alone")
     print(f"processor time of the server: {1000 * each:.1f} ms a request")
     print(
         f"memory: {before:.0f} MiB before, {early:.0f} MiB after {tenth} requests, {memory(server):.0f} MiB "
