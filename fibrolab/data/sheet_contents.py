@@ -27,7 +27,7 @@ _TEXTS = re.compile(rb"<(?:\w+:)?si\b.*?(?:</(?:\w+:)?si\s*>|/>)", re.DOTALL)
 
 
 class Content(NamedTuple):
-    """What a workbook holds.
+    """Numbers that describe the content of a workbook.
 
     Attributes:
         cells: Number of filled cells.
