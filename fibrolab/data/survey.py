@@ -52,7 +52,7 @@ SURVEYED = tuple(name for name in FACTS if name != THUMBNAILS)
 # Columns that an audit and its baselines read, and no answer to a new file.
 AUDITED = ("pixels", THUMBNAILS, "lowest", "highest", "impossible_colours", "tiled")
 ANSWERED = tuple(name for name in FACTS if name not in AUDITED)
-VERSION = 10  # raise it when columns are added or measured otherwise: all files are then measured again
+VERSION = 11  # raise it when columns are added or measured otherwise: all files are then measured again
 _HASH_SIDE = 16  # 16 x 16 low frequencies: a perceptual hash of 256 bits
 THUMBNAIL = 32  # side [px], used by the nearest-neighbour baseline
 _BLACK = 8  # highest grey level that counts as black: compression changes black slightly
