@@ -159,6 +159,15 @@ def place(tmp_path: Path, fresh_database: Path) -> dict[str, str]:
     return {"uri": uri, "experiment": "fibrolab", "artifacts": str(folder / "artifacts")}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_trees(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fit 2 of the 40 trees of the audit's baselines, a sixth of a small training, but in its own tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.parent.name not in ("audit", "phantom"):
+            patch.setattr("fibrolab.data.audit.acquisition.TREES", 2)
+        yield
+
+
 @pytest.fixture
 def blank_figures() -> Iterator[None]:
     """Save blank figures, see `drawn.unrendered`."""
