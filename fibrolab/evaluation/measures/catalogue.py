@@ -10,7 +10,7 @@ Two names derive from a metric that is measured class against the rest: `NAME_CL
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -382,6 +382,7 @@ def of_probabilities() -> list[str]:
     return [metric.name for metric in METRICS if metric.of_probabilities]
 
 
+@cache  # a report looks up thousands
 def find(name: str) -> Metric | None:
     """Find the metric that a name derives from, such as `macro_auc`, `npv_F3` or `auc_ge_F2`.
 
