@@ -11,6 +11,7 @@ from pydicom.encaps import encapsulate
 
 from fibrolab.data.media import View
 from fibrolab.data.readers import decode, decode_clip
+from fibrolab.errors import UnreadableImageError
 
 GREY = np.kron(np.random.default_rng(0).integers(0, 256, (6, 8)), np.ones((8, 8), int)).astype(np.uint8)
 COLOURS = np.stack([GREY, GREY[::-1], 255 - GREY], axis=-1)
@@ -70,6 +71,18 @@ def test_frames_with_a_palette_and_one_that_begins_above_0() -> None:
     )
     expected = np.clip(GREY.astype(int) - 100, 0, 155)
     np.testing.assert_array_equal(shown(GREY, **part), np.stack([expected] * 3, axis=-1))
+
+
+def test_a_palette_for_the_highest_levels_of_grey_is_not_left_out() -> None:
+    """PS3.3, C.7.6.19: Doppler in an enhanced file, which would be read as bright tissue."""
+    entries = b"\0\xff" * 16
+    tags = palette(**{
+        "{}PaletteColorLookupTableDescriptor": [16, 240, 16], "{}PaletteColorLookupTableData": entries,
+    })  # fmt: skip
+    tags["PhotometricInterpretation"] = "MONOCHROME2"
+    np.testing.assert_array_equal(shown(GREY, **tags), GREY)  # of a file that does not use it
+    with pytest.raises(UnreadableImageError, match="supplemental palette are not supported; convert"):
+        shown(GREY, **tags, PixelPresentation="COLOR")
 
 
 def test_a_palette_in_segments_is_read() -> None:

@@ -431,6 +431,8 @@ def _require_known(dataset: pydicom.Dataset, path: Path) -> None:
             f"{path}: the photometric interpretation {photometric!r} is not supported; convert the file to "
             f"one of {', '.join((*GREY, PALETTE, *COLOUR))}"
         )
+    if photometric in GREY:
+        dicom_palette.refuse_beside_grey(dataset, path)
     if dataset.SamplesPerPixel not in (1, 3):
         raise UnreadableImageError(
             f"{path}: {dataset.SamplesPerPixel} samples per pixel are not supported; convert the file to "

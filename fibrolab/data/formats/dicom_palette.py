@@ -1,8 +1,12 @@
 """Palettes of DICOM: colours of stored levels (PS3.3, C.7.6.3.1.5 and C.7.9)."""
 
+from pathlib import Path
+
 import numpy as np
 import pydicom
 from pydicom.pixels import apply_color_lut
+
+from fibrolab.errors import UnreadableImageError
 
 COLOURS = ("Red", "Green", "Blue")
 SEGMENTED = "SegmentedRedPaletteColorLookupTableData"
@@ -26,6 +30,19 @@ def colours(levels: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
     signed = levels.astype(np.int64)
     channels = [entries[np.clip(signed - first, 0, len(entries) - 1)] for entries, first in tables]
     return _to_bytes(np.stack(channels, axis=-1), top)
+
+
+def refuse_beside_grey(dataset: pydicom.Dataset, path: Path) -> None:
+    """Refuse grey pixels of which a supplemental palette colours the highest levels (PS3.3, C.7.6.19).
+
+    Raises:
+        UnreadableImageError: The file is of this kind.
+    """
+    coloured = dataset.get("PixelPresentation", "") in ("COLOR", "MIXED")
+    if coloured and "RedPaletteColorLookupTableDescriptor" in dataset:
+        raise UnreadableImageError(
+            f"{path}: grey levels with a supplemental palette are not supported; convert the file to RGB"
+        )
 
 
 def _table(colour: str, dataset: pydicom.Dataset) -> tuple[np.ndarray, int]:
