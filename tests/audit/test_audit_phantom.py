@@ -1,6 +1,7 @@
 """The audit of many data sets: no findings on clean ones, and the faults of the phantom are found."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from audit_case import audited, clean, levels
 
 from fibrolab import keys
+from fibrolab.auditing import thumbnails_of
 from fibrolab.data.survey import survey
 from fibrolab.phantom import source
 
@@ -31,7 +33,7 @@ def _confounded_by_chance(seed: int) -> dict:
 def test_a_clean_phantom_has_the_verdict_ok(tmp_path: Path) -> None:
     manifest = source.load(root=tmp_path, size=64)
     facts = survey(manifest.media(), tmp_path / "cache")
-    found = audited(manifest, facts)
+    found = audited(manifest, facts, thumbnails=partial(thumbnails_of, manifest, tmp_path / "cache"))
     assert (found["verdict"], found["warnings"]) == ("ok", [])
 
 
@@ -47,5 +49,5 @@ def test_a_clean_phantom_has_the_verdict_ok(tmp_path: Path) -> None:
 def test_the_faults_of_the_phantom_are_found(knob: dict, keys_found: set[str], tmp_path: Path) -> None:
     manifest = source.load(root=tmp_path, patients=180, images_per_patient=2, size=48, **knob)
     facts = survey(manifest.media(), tmp_path / "cache")
-    found = {key for key, level in levels(audited(manifest, facts)).items() if level != "note"}
-    assert found == keys_found
+    found = audited(manifest, facts, thumbnails=partial(thumbnails_of, manifest, tmp_path / "cache"))
+    assert {key for key, level in levels(found).items() if level != "note"} == keys_found
