@@ -100,9 +100,12 @@ def follow(here: Place) -> int:
     signal.signal(signal.SIGTERM, _interrupt_once)
     try:
         session = _connected(here)
-        while (code := _next_job(session)) is None:
-            session.jobs += 1
-        session.store.add("left", 1)
+        try:
+            while (code := _next_job(session)) is None:
+                session.jobs += 1
+        except KeyboardInterrupt:
+            code = TOLD_TO_END
+        session.store.add("left", 1)  # for which the leading process waits
     except FibrolabError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
