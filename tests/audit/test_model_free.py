@@ -5,9 +5,11 @@ import pytest
 from audit_case import audited, clean, facts_of, look, manifest_of, thumbnails_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.neighbors import KNeighborsClassifier
 
 from fibrolab import keys
+from fibrolab.data.audit.acquisition import TREES, extra_trees
 from fibrolab.data.audit.evidence import Evidence, distinct_in
 from fibrolab.data.audit.model_free import clearly_better, lookup, nearest
 from fibrolab.data.audit.protocols import OUT, Protocol, protocols, stratified, whole_groups
@@ -61,6 +63,15 @@ def test_the_neighbour_baseline_is_that_of_scikit_learn() -> None:
     model = KNeighborsClassifier(1).fit(points[train], manifest.labels[train])
     expected = model.score(points[test], manifest.labels[test])
     assert audited(manifest, facts, split)["baselines"]["nearest_neighbour"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("n", "classes"), [(3, 2), (40, 5), (400, 3)])
+def test_the_trees_are_those_of_scikit_learn(n: int, classes: int) -> None:
+    rng = np.random.default_rng(n)
+    table = np.column_stack([rng.integers(0, 3, (n, 4)), rng.random((n, 3)), np.ones(n)])
+    labels, others = np.arange(n) % classes, table[: n // 2] + rng.random((n // 2, 8)) / 10
+    forest = ExtraTreesClassifier(TREES, min_samples_leaf=2, random_state=7).fit(table, labels)
+    np.testing.assert_array_equal(extra_trees(table, labels, others, 7), forest.predict_proba(others))
 
 
 def test_the_interval_of_a_baseline_is_wider_where_the_images_of_a_group_agree() -> None:
