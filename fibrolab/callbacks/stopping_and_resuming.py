@@ -82,7 +82,7 @@ class LastCheckpoint(Checkpoint):
         self._seconds = 60 * every_minutes
         self._saved = time.monotonic()
         self._steps = 0  # of the optimizer, before this batch
-        self._asked_to_stop = False
+        self._asked_to_stop = self._of_several = False
         self._handlers: dict[int, Any] = {}  # of signals, before the training
         self._state: dict[str, Any] | None = None  # read, to be restored when training starts
 
@@ -92,6 +92,7 @@ class LastCheckpoint(Checkpoint):
             _restore(self._state, trainer, pl_module)
             self._state = None
         self._saved, self._asked_to_stop = time.monotonic(), False
+        self._of_several = trainer.world_size > 1
         if threading.current_thread() is threading.main_thread():
             for name in STOPPING:
                 number = getattr(signal, name, None)  # Windows has no SIGUSR1
@@ -100,6 +101,10 @@ class LastCheckpoint(Checkpoint):
 
     def _stop(self, number: int, frame: Any) -> None:
         self._return_signals()  # a second signal ends the training at once
+        if (
+            self._of_several and number == signal.SIGTERM
+        ):  # a launcher sends it to the rank and to its parent,
+            signal.signal(number, signal.SIG_IGN)  # which passes it on, and kills a rank that does not end
         self._asked_to_stop = True
 
     def _return_signals(self) -> None:

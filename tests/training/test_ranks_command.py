@@ -47,15 +47,6 @@ class Sleep(L.Callback):
         time.sleep(60)
 
 
-class Pause(Sleep):
-    """Write the ids of the ranks, and take several seconds for the first step."""
-
-    def on_train_batch_start(self, trainer: L.Trainer, *_: object) -> None:
-        if trainer.global_step == 0:
-            (self.folder / f"{trainer.global_rank}.pid").write_text(str(os.getpid()))
-            time.sleep(3)
-
-
 def command(root: Path, *words: str, launcher: tuple[str, ...] = (sys.executable,)) -> list[str]:
     return [*launcher, "-m", "fibrolab.train", *words, f"paths.root={root}"]
 
@@ -198,26 +189,6 @@ def test_a_fault_before_the_training_ends_all_nodes(tmp_path: Path, unused_port:
     assert "error: batch_size=15 is of all 2 ranks together" in errors
     assert other_code == 1
     assert other_output == ""
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_a_node_that_is_evicted_lets_all_ranks_save_a_checkpoint(tmp_path: Path, unused_port: int) -> None:
-    def evict(processes: list[subprocess.Popen[str]]) -> None:
-        until = time.monotonic() + 400
-        while len(list(tmp_path.rglob("*.pid"))) < 2:
-            assert all(process.poll() is None for process in processes)
-            assert time.monotonic() < until
-            time.sleep(0.2)
-        processes[1].terminate()
-
-    words = [*SMALL, "+callbacks.pause._target_=test_ranks_command.Pause"]
-    (code, _, errors), _ = agents(tmp_path, unused_port, *words, act=evict)
-    assert code == 1
-    assert "was told to end (SIGTERM); the run goes on with resume=RUN_ID." in errors
-    assert only_run(tmp_path).info.status == "FAILED"
-    saved = torch.load(files(tmp_path) / keys.CHECKPOINTS / keys.LAST, weights_only=True)
-    assert saved["epoch"] == 0
 
 
 @pytest.fixture
