@@ -233,7 +233,10 @@ def _neighbours(run: TrainedRun, table: pd.DataFrame) -> answers_page.Neighbours
 def _picture(
     drawn: Mapping[str, html.Picture], media: Mapping[str, Media], sample: str
 ) -> html.Picture | None:
-    """Return the picture of a sample, read anew if an earlier process answered; None if it cannot be."""
+    """Return the picture of a sample for the page; None if its file cannot be read.
+
+    The file is read only if an earlier process answered the sample.
+    """
     if sample in drawn:
         return drawn[sample]
     try:

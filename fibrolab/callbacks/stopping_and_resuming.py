@@ -70,7 +70,8 @@ class LastCheckpoint(Checkpoint):
 
     A checkpoint within an epoch is saved only after a step of the optimizer, when no gradient is waiting. It
     is also saved on Ctrl-C, SIGTERM and SIGUSR1, by which Slurm announces the end of a job; the training then
-    ends with a KeyboardInterrupt. A second signal has the effect that it had before the training.
+    ends with a KeyboardInterrupt. A second signal has the effect that it had before the training; a rank of
+    several ignores a second SIGTERM.
 
     Args:
         dirpath: Folder of the checkpoint.
@@ -101,10 +102,9 @@ class LastCheckpoint(Checkpoint):
 
     def _stop(self, number: int, frame: Any) -> None:
         self._return_signals()  # a second signal ends the training at once
-        if (
-            self._of_several and number == signal.SIGTERM
-        ):  # a launcher sends it to the rank and to its parent,
-            signal.signal(number, signal.SIG_IGN)  # which passes it on, and kills a rank that does not end
+        if self._of_several and number == signal.SIGTERM:
+            # A launcher signals the rank and its parent, which passes it on, and kills what does not end.
+            signal.signal(number, signal.SIG_IGN)
         self._asked_to_stop = True
 
     def _return_signals(self) -> None:

@@ -36,10 +36,13 @@ def contents(data: LabelledData) -> dict[str, np.ndarray]:
 
 def _hashes(masks: Mapping[int, Media], samples: int) -> np.ndarray:
     """Return the SHA-256 of the file of each mask, (N,); empty for a sample without a readable one."""
-    found = np.full(samples, "", object)
+    found, of_file = np.full(samples, "", object), dict[Path, str]()
     for row, mask in masks.items():
-        with contextlib.suppress(OSError):  # what needs the masks refuses it
-            found[row] = hashlib.sha256(mask.path.read_bytes()).hexdigest()
+        if mask.path not in of_file:  # the frames of a film share one file
+            of_file[mask.path] = ""
+            with contextlib.suppress(OSError):  # what needs the masks refuses it
+                of_file[mask.path] = hashlib.sha256(mask.path.read_bytes()).hexdigest()
+        found[row] = of_file[mask.path]
     return found
 
 

@@ -239,7 +239,9 @@ def _is_mixed_up(tags: Mapping[int, Any]) -> bool:
 
 
 def _with_deep_levels(picture: Image.Image, content: bytes) -> Image.Image:
-    """Return a picture; JPEG 2000 of more than 8 bits, whose highest levels Pillow turns to 0, anew.
+    """Decode JPEG 2000 of more than 8 bits again, since Pillow turns its highest levels to 0.
+
+    Other pictures are returned as they are.
 
     Raises:
         UnsupportedError: It has other colours than grey and RGB, or transparency.
