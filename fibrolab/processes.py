@@ -1,6 +1,7 @@
-"""Identity of a process, by which a later one tells whether it still exists; to end with one's parent."""
+"""Identity of a process, by which a later one tells whether it still exists; when a process ends."""
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import socket
@@ -8,7 +9,9 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass
+from multiprocessing.util import Finalize
 from pathlib import Path
+from typing import Any
 
 PROC = Path("/proc")
 INITIAL = "pid:[4026531836]"  # namespace of a Linux system's own processes, outside any container
@@ -125,6 +128,32 @@ def single_threaded_opencv() -> Iterator[None]:
         yield
     finally:
         cv2.setNumThreads(threads)
+
+
+def loader_processes(number: int) -> dict[str, Any]:
+    """Return the arguments of a DataLoader by which its processes outlive the signals of a launcher.
+
+    A launcher and a terminal signal all processes of a job. The training needs samples until it has saved a
+    checkpoint, and PyTorch's loader processes would end at once, and the training with them. They end when
+    this process ends them or has ended, which PyTorch's loop looks for every few seconds.
+
+    Args:
+        number: Processes of the loader.
+    """
+    Finalize(None, _kill_loaders, exitpriority=0)  # before `multiprocessing` waits for them
+    return {"num_workers": number, "worker_init_fn": _ignore_signals}
+
+
+def _ignore_signals(_: int) -> None:
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+        if hasattr(signal, name):  # Windows has no SIGUSR1
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _kill_loaders() -> None:
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
 
 
 def end_with_parent() -> None:

@@ -70,8 +70,8 @@ class LastCheckpoint(Checkpoint):
 
     A checkpoint within an epoch is saved only after a step of the optimizer, when no gradient is waiting. It
     is also saved on Ctrl-C, SIGTERM and SIGUSR1, by which Slurm announces the end of a job; the training then
-    ends with a KeyboardInterrupt. A second signal has the effect that it had before the training; a rank of
-    several ignores a second SIGTERM.
+    ends with a KeyboardInterrupt. A second signal has the effect that it had before the training. On one of
+    several ranks it has none: a launcher signals the rank and its parent, which signals the rank again.
 
     Args:
         dirpath: Folder of the checkpoint.
@@ -101,10 +101,8 @@ class LastCheckpoint(Checkpoint):
                     self._handlers[number] = signal.signal(number, self._stop)
 
     def _stop(self, number: int, frame: Any) -> None:
-        self._return_signals()  # a second signal ends the training at once
-        if self._of_several and number == signal.SIGTERM:
-            # A launcher signals the rank and its parent, which passes it on, and kills what does not end.
-            signal.signal(number, signal.SIG_IGN)
+        if not self._of_several:
+            self._return_signals()  # a second signal ends the training at once
         self._asked_to_stop = True
 
     def _return_signals(self) -> None:
@@ -153,6 +151,8 @@ class LastCheckpoint(Checkpoint):
             trainer.save_checkpoint(self._path)
         self._saved = time.monotonic()
         if stops:
+            if self._of_several and self._handlers.pop(signal.SIGTERM, None) is not None:
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a rank is told so again while it still writes
             raise KeyboardInterrupt
 
     def on_save_checkpoint(

@@ -25,7 +25,7 @@ from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.preprocess import NOT_OF_CLIPS, NOT_OF_MASKS
 from fibrolab.data.samplers import EpochSampler, RankSampler, build_sampler, check_batch_size, this_rank
 from fibrolab.errors import ConfigError
-from fibrolab.processes import cores
+from fibrolab.processes import cores, loader_processes
 
 MOST_WORKERS = 8
 AUGMENT_ON = ("workers", "device")
@@ -369,7 +369,7 @@ class FibrosisDataModule(L.LightningDataModule):
             batch_size=self.batch_size // ranks,
             drop_last=single and not dealt,
             sampler=RankSampler(order, self.batch_size, rank, ranks, drop_last=single) if dealt else order,
-            num_workers=self.num_workers,
+            **loader_processes(self.num_workers),
             persistent_workers=self.num_workers > 0,
             generator=torch.Generator(),  # not the global one: loaders must not change the dropout masks
             pin_memory=torch.cuda.is_available(),

@@ -43,6 +43,7 @@ from fibrolab.training import (
     devices,
     frozen_features,
     precision,
+    rank_messages,
     rank_strategy,
     ranks,
     trainer_parts,
@@ -82,15 +83,15 @@ class RunOfRanks(NamedTuple):
 
     def add_metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """See `TrackedRun.add_metrics`."""
-        ranks.tell(("add_metrics", {name: float(value) for name, value in values.items()}, step))
+        rank_messages.tell(("add_metrics", {name: float(value) for name, value in values.items()}, step))
 
     def deliver(self) -> None:
         """See `TrackedRun.deliver`."""
-        ranks.tell(("deliver",))
+        rank_messages.tell(("deliver",))
 
     def log_params(self, settings: Mapping[str, Any]) -> None:
         """See `TrackedRun.log_params`."""
-        ranks.tell(("log_params", dict(settings)))
+        rank_messages.tell(("log_params", dict(settings)))
 
 
 def build_datamodule(

@@ -32,6 +32,7 @@ from fibrolab.data.samplers import this_rank
 from fibrolab.errors import ConfigError
 from fibrolab.models.branches import INPUT
 from fibrolab.modules.base import INITIAL_WEIGHTS, TrainedModule
+from fibrolab.processes import loader_processes
 from fibrolab.storage import is_unchanged
 from fibrolab.training import ranks
 from fibrolab.training.precision import trainer_config_errors
@@ -258,7 +259,7 @@ def _loader(datamodule: FibrosisDataModule, modality: str, rows: np.ndarray, epo
         dataset,
         batch_size=datamodule.batch_size // this_rank()[1],  # memory that suffices for training suffices here
         sampler=draws,
-        num_workers=datamodule.num_workers if transforms else 0,  # plain reading is faster without processes
+        **loader_processes(datamodule.num_workers if transforms else 0),  # plain reading is faster alone
         generator=torch.Generator(),  # separate, so that the training's random numbers do not change
     )
 

@@ -18,7 +18,6 @@ This module imports torch only where ranks are used, so that the command line st
 """
 
 import logging
-import logging.handlers
 import multiprocessing
 import os
 import pickle
@@ -33,7 +32,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -41,6 +40,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from fibrolab.errors import ConfigError, FibrolabError, TrainingError
 from fibrolab.processes import cores
 from fibrolab.storage import put
+from fibrolab.training import rank_messages
 from fibrolab.training.devices import Place, devices_here, launched_device, place
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def run(
         trainer: Settings of the trainer, checked by `check`.
         folder: Folder for the pickled job, on a disk that all nodes share.
         told: Function that is called in this process, by another thread, with each value that rank zero
-            passes to `tell`; what it raises ends the ranks. None: the values are dropped.
+            passes to `rank_messages.tell`; what it raises ends the ranks. None: the values are dropped.
 
     Raises:
         FibrolabError: A rank raised it, was ended by a signal, or did not come in time.
@@ -246,17 +246,16 @@ def _supervise(
     here, store = session.here, session.store
     context = multiprocessing.get_context("spawn")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # of the ranks: DDP's advice on speed is for us
-    records = context.Queue() if here.rank == 0 else None
     local = max(here.local_size, len(devices))
     children: dict[int, BaseProcess] = {}
-    with _listening(records, told) as faults:
+    with rank_messages.listening(told) as (writer, faults):
         try:
             for rank, device in enumerate(devices, start=here.rank):
                 where = Rank(rank, here.size, local, device, here.address[0], session.port, number)
-                children[rank] = context.Process(
-                    target=_rank, args=(where, job, records), name=f"rank {rank}"
-                )
+                arguments = (where, job, writer if rank == 0 else None)
+                children[rank] = context.Process(target=_rank, args=arguments, name=f"rank {rank}")
                 children[rank].start()
+            writer.close()  # rank zero has its own
             while running := [child.sentinel for child in children.values() if child.is_alive()]:
                 wait(running, timeout=POLL)
                 if faults:
@@ -316,39 +315,6 @@ def _end(children: Iterable[BaseProcess]) -> None:
         child.join()
 
 
-@contextmanager
-def _listening(queue: Any, told: Callable[[Any], None] | None) -> Iterator[list[BaseException]]:
-    """Pass log records of rank zero to the loggers of this process, and what it tells to a function.
-
-    Yields:
-        What the function raised; it is not called again afterwards.
-    """
-    faults: list[BaseException] = []
-    if queue is None:
-        yield faults
-        return
-
-    class Listener(logging.handlers.QueueListener):
-        def handle(self, record: Any) -> None:
-            if isinstance(record, logging.LogRecord):
-                if (logger := logging.getLogger(record.name)).isEnabledFor(record.levelno):
-                    logger.handle(record)
-            elif told is not None and not faults:
-                try:
-                    told(record)
-                except Exception as fault:
-                    faults.append(fault)
-
-    listener = Listener(queue)
-    listener.start()
-    try:
-        yield faults
-    finally:
-        listener.stop()
-    if faults:
-        raise faults[0]
-
-
 @dataclass(frozen=True)
 class Rank:
     """Facts of a rank: its number, that of all and of those on its machine, its GPU, store and job."""
@@ -363,7 +329,6 @@ class Rank:
 
 
 _device: int | None = None  # GPU of this rank
-_queue: Any = None  # to the leading process; of rank zero
 
 
 def device() -> int | None:
@@ -371,23 +336,17 @@ def device() -> int | None:
     return _device
 
 
-def tell(value: Any) -> None:
-    """Pass a value from rank zero to the function `told` of the process that leads this command."""
-    assert _queue is not None, "only rank zero has a queue"
-    _queue.put(value)
-
-
 def local_size() -> int:
     """Return the number of ranks on the machine of this rank."""
     return int(os.environ["LOCAL_WORLD_SIZE"])
 
 
-def _rank(where: Rank, job: Path, records: Any) -> None:
+def _rank(where: Rank, job: Path, writer: Connection | None) -> None:
     """Be one rank: the first function of its process."""
     _ignore_signals_of_leader()
     signal.signal(signal.SIGTERM, _interrupt)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _speak_once(where.rank, records)
+    _speak_once(writer)
     from torch.distributed import PrefixStore, TCPStore
 
     server = TCPStore(where.host, where.port, is_master=False, wait_for_workers=False)
@@ -455,14 +414,10 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _speak_once(rank: int, records: Any) -> None:
-    """Let only rank zero print and log."""
-    global _queue
-    if rank == 0:
-        _queue = records
-        root = logging.getLogger()
-        root.addHandler(logging.handlers.QueueHandler(records))
-        root.setLevel(logging.INFO)  # the parent's loggers choose
+def _speak_once(writer: Connection | None) -> None:
+    """Let only rank zero, which has a writer, print and log."""
+    if writer is not None:
+        rank_messages.send_from_here(writer)
         return
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -172,6 +173,27 @@ def test_a_second_signal_ends_the_training_at_once(tmp_path: Path) -> None:
         fit.fit(SingleClassifier(**settings()), loader(), loader())
     signal.signal(signal.SIGINT, before)
     assert not (tmp_path / "last.ckpt").exists()
+
+
+def test_one_of_several_ranks_that_saves_a_checkpoint_is_not_ended_by_being_told_again(
+    tmp_path: Path,
+) -> None:
+    saved: list[Path] = []
+    rank: Any = SimpleNamespace(world_size=2, fast_dev_run=False, save_checkpoint=saved.append)
+    module: Any = None
+    before = signal.getsignal(signal.SIGTERM)
+    callback = LastCheckpoint(tmp_path)
+    try:
+        callback.on_train_start(rank, module)
+        for _ in range(2):  # from the launcher, and from the parent, which the launcher signals too
+            os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt) as stop:
+            callback._save(rank, callback._asked_to_stop)
+        callback.on_exception(rank, module, stop.value)
+        os.kill(os.getpid(), signal.SIGTERM)  # while a thread still writes the checkpoint
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert saved == [tmp_path / "last.ckpt"]
 
 
 def test_a_cosine_schedule_ends_with_a_training_that_was_made_longer(tmp_path: Path) -> None:

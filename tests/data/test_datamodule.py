@@ -1,5 +1,8 @@
 """The datamodule: clinical values, features of frozen branches, augmentation on the device, faults."""
 
+import multiprocessing
+import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +14,7 @@ import pytest
 import torch
 from small_clinic import EVERYONE, SAMPLES, SIDE, clinic, datamodule
 from torch import Tensor
+from torch.utils.data import _utils
 
 from fibrolab import keys
 from fibrolab.data import clinical
@@ -65,6 +69,41 @@ def test_ranks_that_would_get_no_sample_or_an_uneven_batch_are_refused(tmp_path:
         module.check_ranks(4)
     with pytest.raises(ConfigError, match="batch_size=12"):
         module.check_ranks(5)
+
+
+# Loader processes
+
+
+@pytest.mark.timeout(60)
+def test_loader_processes_outlive_the_signals_of_a_launcher(tmp_path: Path) -> None:
+    module = datamodule(clinic(tmp_path), keys.IMAGE, batch_size=1, num_workers=1)
+    module.setup("fit")
+    batches = iter(module.train_dataloader())
+    next(batches)
+    (process,) = batches._workers
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM):
+        os.kill(process.pid, number)
+    assert len(list(batches)) == len(module.data.split.rows(keys.TRAIN)) - 1
+    assert process.is_alive()
+
+
+@pytest.mark.timeout(60)
+def test_a_process_ends_although_it_still_has_loader_processes(tmp_path: Path) -> None:
+    module = datamodule(clinic(tmp_path), keys.IMAGE, batch_size=1, num_workers=1)
+    module.setup("fit")
+    kept = []
+
+    def read() -> None:
+        kept.append(iter(module.train_dataloader()))
+        next(kept[0])
+        (tmp_path / "pid").write_text(str(kept[0]._workers[0].pid))
+        _utils.python_exit_status = True  # as at an exit of Python, where PyTorch no longer ends them itself
+
+    process = multiprocessing.get_context("fork").Process(target=read)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert not Path("/proc", (tmp_path / "pid").read_text()).exists()
 
 
 # Clinical values

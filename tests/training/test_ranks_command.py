@@ -47,6 +47,15 @@ class Sleep(L.Callback):
         time.sleep(60)
 
 
+class Pause(Sleep):
+    """Write the ids of the ranks, and take several seconds for the first step."""
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: object) -> None:
+        if trainer.global_step == 0:
+            (self.folder / f"{trainer.global_rank}.pid").write_text(str(os.getpid()))
+            time.sleep(3)
+
+
 def command(root: Path, *words: str, launcher: tuple[str, ...] = (sys.executable,)) -> list[str]:
     return [*launcher, "-m", "fibrolab.train", *words, f"paths.root={root}"]
 
@@ -189,6 +198,40 @@ def test_a_fault_before_the_training_ends_all_nodes(tmp_path: Path, unused_port:
     assert "error: batch_size=15 is of all 2 ranks together" in errors
     assert other_code == 1
     assert other_output == ""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("node", "sentence", "status"),
+    [
+        (0, "everything saved so far is kept; the run goes on with", "KILLED"),
+        (1, "was told to end (SIGTERM); the run goes on with resume=RUN_ID.", "FAILED"),
+    ],
+    ids=["that of the leading process", "another"],
+)
+def test_a_node_that_is_evicted_lets_all_ranks_save_a_checkpoint(
+    node: int, sentence: str, status: str, tmp_path: Path, unused_port: int
+) -> None:
+    """Torchrun signals all processes of the node: of the command, its rank, and the loader of samples."""
+
+    def evict(processes: list[subprocess.Popen[str]]) -> None:
+        until = time.monotonic() + 400
+        while len(list(tmp_path.rglob("*.pid"))) < 2:
+            assert all(process.poll() is None for process in processes)
+            assert time.monotonic() < until
+            time.sleep(0.2)
+        processes[node].terminate()
+
+    words = [*(word for word in SMALL if word != "num_workers=0"), "num_workers=1"]
+    ended = agents(
+        tmp_path, unused_port, *words, "+callbacks.pause._target_=test_ranks_command.Pause", act=evict
+    )
+    assert all(code for code, _, _ in ended)
+    assert sentence in ended[0][2]
+    assert only_run(tmp_path).info.status == status
+    saved = torch.load(files(tmp_path) / keys.CHECKPOINTS / keys.LAST, weights_only=True)
+    assert saved["epoch"] == 0
 
 
 @pytest.fixture
