@@ -1,5 +1,6 @@
 """Work for ranks in tests: what they are told, and the ways in which one of several can fail."""
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -18,7 +19,8 @@ def told(note: str) -> dict[str, Any]:
     print(f"printed by rank {dist.get_rank()}")
     total = torch.tensor([float(dist.get_rank() + 1)])
     dist.all_reduce(total)
-    return {"note": note, "rank": dist.get_rank(), "ranks": dist.get_world_size(), "sum": float(total)}
+    numbers = {"rank": dist.get_rank(), "ranks": dist.get_world_size(), "sum": float(total)}
+    return {"note": note, "loader processes": multiprocessing.get_start_method(), **numbers}
 
 
 def fails(how: str, rank: int) -> None:

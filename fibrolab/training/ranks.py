@@ -345,6 +345,8 @@ def _rank(where: Rank, job: Path, writer: Connection | None) -> None:
     """Be one rank: the first function of its process."""
     _ignore_signals_of_leader()
     signal.signal(signal.SIGTERM, _interrupt)
+    # A spawned process would spawn its loader processes too, each of which imports PyTorch.
+    multiprocessing.set_start_method(None, force=True)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _speak_once(writer)
     from torch.distributed import PrefixStore, TCPStore

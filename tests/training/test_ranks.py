@@ -1,5 +1,6 @@
 """Ranks: their result, their failures, and the end of all of them with the command."""
 
+import multiprocessing
 import os
 import signal
 import socket
@@ -35,6 +36,7 @@ def test_the_result_is_that_of_rank_zero_which_alone_prints(
 ) -> None:
     assert ranks.run(rank_work.told, ("n",), TWO, tmp_path) == {
         "note": "n",
+        "loader processes": multiprocessing.get_start_method(),
         "rank": 0,
         "ranks": 2,
         "sum": 3.0,
