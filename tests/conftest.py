@@ -89,10 +89,9 @@ def damaged_tree(kaggle_tree: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database with its tables and no run."""
-    from mlflow.tracking import MlflowClient
+    from fibrolab import tracking
 
-    path = tmp_path_factory.mktemp("database") / "mlflow.db"
-    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    tracking._create_database(path := tmp_path_factory.mktemp("database") / "mlflow.db")
     return path
 
 

@@ -6,11 +6,13 @@ a file of their own beside the checkpoint, which may be deleted to keep the pict
 
 import io
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from fibrolab.processes import cores
 from fibrolab.runs.typicality import BLOCK, Reference, unit_length
 from fibrolab.storage import put, read_arrays
 
@@ -105,7 +107,8 @@ def collected(
         data: Name of the data set.
         hashed: Whether the ids are hashed.
     """
-    small = [_small(pictures[name]) if name in pictures else b"" for name in samples]
+    with ThreadPoolExecutor(cores()) as pool:  # encoding releases the GIL
+        small = list(pool.map(lambda name: _small(pictures[name]) if name in pictures else b"", samples))
     return Cases(
         np.array(samples, str),
         np.unique(np.array(groups, str), return_inverse=True)[1],

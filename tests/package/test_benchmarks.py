@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.whole_command import table
+
 ROOT = Path(__file__).parents[2]
 SMALL = {
     "architectures": "single --epochs 1 --steps 2",
@@ -48,6 +50,13 @@ SMALL = {
 def test_every_benchmark_is_tried() -> None:
     commands = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text()}
     assert commands == set(SMALL)
+
+
+def test_whole_commands_are_compared_with_lightning_in_each_round_and_over_all() -> None:
+    lines = table({"lightning": [(10.0, 12.0), (30.0, 32.0)], "cold": [(15.0, 20.0), (33.0, 40.0)]})
+    first, second = (" ".join(line.split()) for line in lines)
+    assert first == "lightning 20.0 s CPU 22.0 s 1.00 x lightning (1.00 to 1.00)"
+    assert second == "cold 24.0 s CPU 30.0 s 1.20 x lightning (1.10 to 1.50)"
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED, UNAUTHENTICATED
 from mlflow.tracking import MlflowClient
+from sqlalchemy import create_engine, text
 
 from fibrolab import processes, tracking, tracking_address
 from fibrolab.errors import ConfigError, StorageError
@@ -333,6 +334,31 @@ def test_what_a_killed_process_left_of_a_new_database_is_replaced(tmp_path: Path
     uri = f"sqlite:///{mlruns}/mlflow.db"
     with track(uri=uri, experiment="fibrolab", artifacts=str(tmp_path), name="one", tags={}):
         assert [path.name for path in mlruns.glob("*.db*")] == ["mlflow.db"]
+
+
+def test_only_a_new_database_is_made_without_waiting_for_the_disk(tmp_path: Path) -> None:
+    def synchronous(name: str) -> int:
+        with create_engine(f"sqlite:///{tmp_path}/{name}.db").connect() as connection:
+            return connection.execute(text("PRAGMA synchronous")).scalar_one()
+
+    with tracking._unsynced():
+        assert synchronous("new") == 0
+    assert synchronous("later") == 2
+
+
+def test_two_processes_at_once_make_one_database(tmp_path: Path) -> None:
+    fork = multiprocessing.get_context("fork")
+    place = {"uri": f"sqlite:///{tmp_path}/mlflow.db", "experiment": "one", "artifacts": str(tmp_path)}
+    children = [fork.Process(target=tracking._open, kwargs=place) for _ in range(2)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0, 0]
+    with create_engine(place["uri"]).connect() as connection:
+        names = connection.execute(text("SELECT name FROM experiments ORDER BY experiment_id"))
+        assert names.scalars().all() == ["Default", "one"]
+        assert connection.execute(text("PRAGMA integrity_check")).scalar_one() == "ok"
 
 
 @pytest.mark.slow

@@ -92,12 +92,14 @@ def extra_trees(table: np.ndarray, labels: np.ndarray, others: np.ndarray, seed:
     Returns:
         Mean probabilities of the trees, float64 (M, K).
     """
+    from sklearn import config_context
     from sklearn.tree import ExtraTreeClassifier
 
     table, others = (np.ascontiguousarray(part, np.float32) for part in (table, others))  # as the forest does
     seeds = np.random.RandomState(seed)
     total = np.zeros((len(others), int(labels.max()) + 1))
-    for _ in range(TREES):
-        tree = ExtraTreeClassifier(min_samples_leaf=2, random_state=seeds.randint(2**31 - 1))
-        total += tree.fit(table, labels, check_input=False).predict_proba(others, check_input=False)
+    with config_context(skip_parameter_validation=True):  # which takes a tenth of the time
+        for _ in range(TREES):
+            tree = ExtraTreeClassifier(min_samples_leaf=2, random_state=seeds.randint(2**31 - 1))
+            total += tree.fit(table, labels, check_input=False).predict_proba(others, check_input=False)
     return total / TREES
