@@ -106,23 +106,30 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def sweep(
-    tmp_path_factory: pytest.TempPathFactory, fresh_database: Path, cache: Path
-) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """The `paths.root` of a finished sweep over two settings, four jobs, and what its command printed."""
-    from compose import prepared
+def sweep(fresh_database: Path, cache: Path) -> tuple[Path, str]:
+    """The `paths.root` of a finished sweep over two settings, four jobs, and what its command printed.
 
-    root = prepared(tmp_path_factory.mktemp("sweep"), fresh_database, cache)
+    It is shared by all tests and workers, which read it.
+    """
+    from compose import prepared
+    from filelock import FileLock
+
+    root, printed = cache.parent / "sweep", cache.parent / "sweep.txt"
     words = [
         "-m", "optimizer.lr=0.001,0.003", "loss=cross_entropy,focal", "data.patients=60", "data.size=32",
         "data.images_per_patient=1", "batch_size=16", "num_workers=0", "trainer.max_epochs=1",
         "trainer.accelerator=cpu", "bootstrap.resamples=50", f"paths.root={root}",
     ]  # fmt: skip
-    completed = subprocess.run(
-        [sys.executable, "-m", "fibrolab.train", *words], capture_output=True, text=True
-    )
-    assert completed.returncode == 0, completed.stderr
-    return root, completed
+    with FileLock(cache.parent / "sweep.lock"):
+        if not printed.exists():
+            root.mkdir()
+            prepared(root, fresh_database, cache)
+            completed = subprocess.run(
+                [sys.executable, "-m", "fibrolab.train", *words], capture_output=True, text=True
+            )
+            assert completed.returncode == 0, completed.stderr
+            printed.write_text(completed.stdout)
+    return root, printed.read_text()
 
 
 @pytest.fixture(scope="session")

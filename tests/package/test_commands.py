@@ -213,11 +213,9 @@ def test_ctrl_c_ends_child_processes_and_leaves_no_partial_phantom(times: int, t
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # five processes, and the comparison
-def test_a_multirun_is_one_parent_run_with_one_run_per_job(
-    sweep: tuple[Path, subprocess.CompletedProcess[str]],
-) -> None:
-    root, completed = sweep
-    assert completed.stdout.count(": finished after ") == 4
+def test_a_multirun_is_one_parent_run_with_one_run_per_job(sweep: tuple[Path, str]) -> None:
+    root, printed = sweep
+    assert printed.count(": finished after ") == 4
     parent, *jobs, comparison = runs(root)
     assert (comparison.info.run_name, comparison.info.status) == ("comparison", "FINISHED")
     logs = root.glob("outputs/*/*-sweep/*/log.txt")
