@@ -34,7 +34,7 @@ SMALL = {
     "predicting": "--files 12 --width 96 --height 64 --epochs 1",
     "pseudo_masks": "--patients 30 --epochs 1",
     "published_numbers": "--studies 3",
-    "ranks": "--steps 1 --size 32",
+    "ranks": "--steps 1 --size 32 --rounds 1",
     "scale": "--rows 500 1000",
     "serving": "--requests 20 --at-once 8 --width 96 --height 64 preprocess.size=32",
     "segmentation": "speed --images 16 --size 32 --epochs 1",
