@@ -7,11 +7,15 @@ import subprocess
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from hypothesis import settings
 from PIL import Image
+
+if TYPE_CHECKING:
+    from warm import Warm
 
 settings.register_profile("any_machine", deadline=None)  # a busy one takes a second for a first import
 settings.load_profile("any_machine")
@@ -20,6 +24,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores
 os.environ.setdefault("FIBROLAB_CORES", "1")  # a further process takes longer to start than a test to draw
 EXCUSED = ("gpu", "shared", "docker", "slurm")  # what a machine may lack
 STAGES = ("F0", "F1", "F2", "F3", "F4")
+TESTS = Path(__file__).parent
+QUICK = os.pathsep.join([str(TESTS / "quick"), str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -191,9 +197,24 @@ def blank_figures() -> Iterator[None]:
 
 @pytest.fixture
 def coarse_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Save figures that are drawn in few pixels, see `drawn.coarse`."""
-    from drawn import coarse
+    """Save figures that are drawn in few pixels."""
+    from coarse_figures import coarse  # late: not every test needs matplotlib
 
     from fibrolab.reporting.figures import style
 
     monkeypatch.setattr(style, "render", coarse)
+
+
+@pytest.fixture
+def quick_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let child processes draw coarse figures and fit few trees, see `quick/sitecustomize.py`."""
+    monkeypatch.setenv("PYTHONPATH", QUICK)
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator["Warm"]:
+    """Start commands in forks of one process that has imported their libraries, as `quick_children`."""
+    from warm import Warm
+
+    with Warm({**os.environ, "PYTHONPATH": QUICK}) as started:
+        yield started
