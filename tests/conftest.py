@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -23,6 +23,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores
 os.environ.setdefault("FIBROLAB_CORES", "1")  # a further process takes longer to start than a test to draw
 EXCUSED = ("gpu", "shared", "docker", "slurm")  # what a machine may lack
+APART = ("test_running", "test_benchmarks")  # files of slow tests that any worker may take one by one
 STAGES = ("F0", "F1", "F2", "F3", "F4")
 TESTS = Path(__file__).parent
 QUICK = os.pathsep.join([str(TESTS / "quick"), str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -46,8 +47,33 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with trainings, the longest tests: short ones at the end let all workers end at one time."""
-    items.sort(key=lambda item: item.path.parent.name not in ("training", "sweeps"))
+    """Begin with trainings, the longest fast tests, and end with the slow tests that any worker may take."""
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    if item.path.stem in APART and item.get_closest_marker("slow"):
+        return 2 + APART.index(item.path.stem)
+    return int(item.path.parent.name not in ("training", "sweeps"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Divide the files of `APART`, a third of the slow tests' time, so that all workers end at one time.
+
+    Other tests of a file share what its fixtures train. xdist's own groups do nothing beside pytest 9.2:
+    https://github.com/pytest-dev/pytest-xdist/issues/1386
+    """
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return nodeid if Path(file).stem in APART else file
+
+    return Scheduling(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
