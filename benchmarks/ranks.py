@@ -1,6 +1,7 @@
 """Ranks on the CPU: their start, their speed-up, and what they cost where there is one.
 
-    python -m benchmarks.ranks [--steps 8] [--batch-size 16] [--size 224] [--only one_rank|two_ranks]
+    python -m benchmarks.ranks [--steps 8] [--batch-size 16] [--size 224] [--rounds 5]
+                               [--only one_rank|two_ranks]
 
 Printed are the seconds from the call to the first line of the work on two ranks, of which the import of
 torch takes a part that is measured too; the ratio of the epochs of one rank of one thread to those of two
@@ -29,7 +30,6 @@ import numpy as np
 
 from fibrolab.training import ranks
 
-ROUNDS = 5
 T = TypeVar("T")
 
 
@@ -80,14 +80,14 @@ def alone(name: str, steps: int, batch_size: int, size: int, asks: bool) -> tupl
     return times[steps + 1] - times[1], (time.thread_time() - start) / 1000
 
 
-def one_rank(steps: int, batch_size: int, size: int) -> None:
+def one_rank(steps: int, batch_size: int, size: int, rounds: int) -> None:
     """Time a single rank with and without the questions to others, in turns, and print the ratios."""
     from fibrolab.runs.checkpoint import silence_warnings
 
     silence_warnings()
     for name, side in (("test_resnet", 32), ("resnet18", size)):
         pairs, questions = [], 0.0
-        for k in range(ROUNDS + 1):  # the first one is a warm-up
+        for k in range(rounds + 1):  # the first one is a warm-up
             first = bool(k % 2)
             taken = {asks: alone(name, steps, batch_size, side, asks) for asks in (first, not first)}
             pairs.append([1000 * taken[asks][0] / steps for asks in (True, False)])
@@ -162,25 +162,26 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", choices=["one_rank", "two_ranks"])
     options = parser.parse_args()
-    given = (options.steps, options.batch_size, options.size)
+    given = (options.steps, options.batch_size, options.size, options.rounds)
     if options.only != "two_ranks":
         one_rank(*given)
     if options.only != "one_rank":
         two_ranks(*given)
 
 
-def two_ranks(steps: int, batch_size: int, size: int) -> None:
+def two_ranks(steps: int, batch_size: int, size: int, rounds: int) -> None:
     """Time the start of two ranks, and their steps beside those of one rank and of the ceiling; print."""
     imported = _import_of_torch()
     start = time.time()
     beyond = _two(started) - start
     print(f"two ranks begin after {beyond:.1f} s; an import of torch takes {imported:.1f} s of it")
     given = steps, batch_size, size
-    rounds = [(trained(*given), _two(trained, *given), _two(trained, *given, False)) for _ in range(3)]
+    timed = [(trained(*given), _two(trained, *given), _two(trained, *given, False)) for _ in range(rounds)]
     for name, place in (("two ranks", 1), ("two trainings that exchange nothing", 2)):
-        walls, busy = np.array([np.divide(each[0], each[place]) for each in rounds]).T
+        walls, busy = np.array([np.divide(each[0], each[place]) for each in timed]).T
         shown = ", ".join(f"{ratio:.2f}" for ratio in walls)
         print(
             f"one rank of one thread against {name}: {np.median(walls):.2f} times as long ({shown}); "

@@ -7,11 +7,15 @@ import subprocess
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from hypothesis import settings
 from PIL import Image
+
+if TYPE_CHECKING:
+    from warm import Warm
 
 settings.register_profile("any_machine", deadline=None)  # a busy one takes a second for a first import
 settings.load_profile("any_machine")
@@ -19,7 +23,10 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores
 os.environ.setdefault("FIBROLAB_CORES", "1")  # a further process takes longer to start than a test to draw
 EXCUSED = ("gpu", "shared", "docker", "slurm")  # what a machine may lack
+APART = ("test_running", "test_benchmarks")  # files of slow tests that any worker may take one by one
 STAGES = ("F0", "F1", "F2", "F3", "F4")
+TESTS = Path(__file__).parent
+QUICK = os.pathsep.join([str(TESTS / "quick"), str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,8 +47,33 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with trainings, the longest tests: short ones at the end let all workers end at one time."""
-    items.sort(key=lambda item: item.path.parent.name not in ("training", "sweeps"))
+    """Begin with trainings, the longest fast tests, and end with the slow tests that any worker may take."""
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    if item.path.stem in APART and item.get_closest_marker("slow"):
+        return 2 + APART.index(item.path.stem)
+    return int(item.path.parent.name not in ("training", "sweeps"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Divide the files of `APART`, a third of the slow tests' time, so that all workers end at one time.
+
+    Other tests of a file share what its fixtures train. xdist's own groups do nothing beside pytest 9.2:
+    https://github.com/pytest-dev/pytest-xdist/issues/1386
+    """
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return nodeid if Path(file).stem in APART else file
+
+    return Scheduling(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -105,23 +137,30 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def sweep(
-    tmp_path_factory: pytest.TempPathFactory, fresh_database: Path, cache: Path
-) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """The `paths.root` of a finished sweep over two settings, four jobs, and what its command printed."""
-    from compose import prepared
+def sweep(fresh_database: Path, cache: Path) -> tuple[Path, str]:
+    """The `paths.root` of a finished sweep over two settings, four jobs, and what its command printed.
 
-    root = prepared(tmp_path_factory.mktemp("sweep"), fresh_database, cache)
+    It is shared by all tests and workers, which read it.
+    """
+    from compose import prepared
+    from filelock import FileLock
+
+    root, printed = cache.parent / "sweep", cache.parent / "sweep.txt"
     words = [
         "-m", "optimizer.lr=0.001,0.003", "loss=cross_entropy,focal", "data.patients=60", "data.size=32",
         "data.images_per_patient=1", "batch_size=16", "num_workers=0", "trainer.max_epochs=1",
         "trainer.accelerator=cpu", "bootstrap.resamples=50", f"paths.root={root}",
     ]  # fmt: skip
-    completed = subprocess.run(
-        [sys.executable, "-m", "fibrolab.train", *words], capture_output=True, text=True
-    )
-    assert completed.returncode == 0, completed.stderr
-    return root, completed
+    with FileLock(cache.parent / "sweep.lock"):
+        if not printed.exists():
+            root.mkdir()
+            prepared(root, fresh_database, cache)
+            completed = subprocess.run(
+                [sys.executable, "-m", "fibrolab.train", *words], capture_output=True, text=True
+            )
+            assert completed.returncode == 0, completed.stderr
+            printed.write_text(completed.stdout)
+    return root, printed.read_text()
 
 
 @pytest.fixture(scope="session")
@@ -183,9 +222,24 @@ def blank_figures() -> Iterator[None]:
 
 @pytest.fixture
 def coarse_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Save figures that are drawn in few pixels, see `drawn.coarse`."""
-    from drawn import coarse
+    """Save figures that are drawn in few pixels."""
+    from coarse_figures import coarse  # late: not every test needs matplotlib
 
     from fibrolab.reporting.figures import style
 
     monkeypatch.setattr(style, "render", coarse)
+
+
+@pytest.fixture
+def quick_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let child processes draw coarse figures and fit few trees, see `quick/sitecustomize.py`."""
+    monkeypatch.setenv("PYTHONPATH", QUICK)
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator["Warm"]:
+    """Start commands in forks of one process that has imported their libraries, as `quick_children`."""
+    from warm import Warm
+
+    with Warm({**os.environ, "PYTHONPATH": QUICK}) as started:
+        yield started

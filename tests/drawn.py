@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -23,15 +22,6 @@ def texts(figure: Figure) -> list[str]:
     figure.dpi = 40
     FigureCanvasAgg(figure).draw()  # `savefig` draws twice and encodes
     return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
-
-
-def coarse(figure: Figure) -> tuple[bytes, bytes]:
-    """Stand for `style.render`: draw a figure in few pixels, and no SVG, which takes a third of the time."""
-    figure.dpi = 40
-    canvas, png = FigureCanvasAgg(figure), io.BytesIO()
-    canvas.draw()
-    Image.fromarray(np.asarray(canvas.buffer_rgba())).save(png, format="png", compress_level=1)
-    return png.getvalue(), b"<svg/>"
 
 
 @contextmanager

@@ -276,6 +276,7 @@ def test_the_page_opens_offline_without_errors_on_a_desktop_and_a_phone(tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_children")
 def test_the_command_compares_two_runs_that_were_trained(root):
     tiny = [
         "data.patients=60", "data.images_per_patient=2", "data.size=32", "batch_size=16", "num_workers=0",

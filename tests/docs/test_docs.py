@@ -159,6 +159,7 @@ def test_the_documentation_builds_and_loads_nothing_from_the_network(tmp_path: P
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_children")
 def test_the_python_page_runs(tmp_path: Path) -> None:
     code = "\n".join(blocks(ROOT / "docs" / "python.md", "python"))
     assert "api.train(" in code

@@ -54,6 +54,7 @@ def test_a_run_of_a_users_package_is_trained_evaluated_reopened_and_compared(roo
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_children")
 def test_the_command_takes_a_folder_of_settings_beside_modules_on_the_path(tmp_path: Path) -> None:
     here = Path(__file__).parent
     start = [sys.executable, "-m", "fibrolab.train", "--config-dir", str(here / "own_clinic" / "conf")]

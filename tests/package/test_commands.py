@@ -213,11 +213,9 @@ def test_ctrl_c_ends_child_processes_and_leaves_no_partial_phantom(times: int, t
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # five processes, and the comparison
-def test_a_multirun_is_one_parent_run_with_one_run_per_job(
-    sweep: tuple[Path, subprocess.CompletedProcess[str]],
-) -> None:
-    root, completed = sweep
-    assert completed.stdout.count(": finished after ") == 4
+def test_a_multirun_is_one_parent_run_with_one_run_per_job(sweep: tuple[Path, str]) -> None:
+    root, printed = sweep
+    assert printed.count(": finished after ") == 4
     parent, *jobs, comparison = runs(root)
     assert (comparison.info.run_name, comparison.info.status) == ("comparison", "FINISHED")
     logs = root.glob("outputs/*/*-sweep/*/log.txt")
@@ -235,6 +233,7 @@ def test_a_multirun_is_one_parent_run_with_one_run_per_job(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("quick_children")
 def test_folds_as_a_multirun_test_every_sample_once_even_if_one_job_fails(root: Path) -> None:
     words = ["split=kfold", "split.folds=3", "split.fold=7,0,1,2", *TINY, "trainer.max_epochs=1"]
     completed = fibrolab(root, "-m", *words, code=1)
@@ -271,6 +270,7 @@ def test_ctrl_c_ends_the_run_as_killed(root: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_children")
 def test_sigterm_ends_the_run_as_killed_and_sigkill_is_noticed_by_the_next_run(tmp_path: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         process = subprocess.Popen(
@@ -299,6 +299,7 @@ def test_unreadable_images_are_all_listed_and_the_run_has_failed(damaged_tree: P
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_children")
 def test_two_trainings_may_start_simultaneously_in_an_empty_folder(tmp_path: Path) -> None:
     both = [
         subprocess.Popen(program(tmp_path, *TINY, f"seed={seed}"), stderr=subprocess.PIPE, text=True)

@@ -1,11 +1,10 @@
 """The command `study`: what is missing is run, what failed leaves a hole, what was killed goes on."""
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +12,33 @@ import pandas as pd
 import pytest
 import yaml
 from PIL import Image
+from warm import Ended, Warm
 
 from fibrolab import api
 from fibrolab.studies import definition, readme, results
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(580), pytest.mark.usefixtures("quick_children")]
 ROOT = Path(__file__).parents[2]
 SMALL = [
     "data.patients=40", "data.images_per_patient=1", "data.size=32", "trainer.max_epochs=1", "num_workers=0",
     "bootstrap.resamples=20",
 ]  # fmt: skip
+Study = Callable[..., Ended]
+
+
+@pytest.fixture
+def ran(warm: Warm) -> Study:
+    """Run the command, and return what it printed, output and errors together."""
+
+    def run(root: Path, *words: str) -> Ended:
+        given = [f"paths.root={root}", "bootstrap.resamples=50", *words]
+        return warm.run(root / "log.txt", "fibrolab.study", *given)
+
+    return run
 
 
 def command(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own, whose output and errors are apart."""
     given = [sys.executable, "-m", "fibrolab.study", f"paths.root={root}", "bootstrap.resamples=50", *words]
     return subprocess.run(given, capture_output=True, text=True, cwd=root)
 
@@ -36,8 +49,8 @@ def test_a_sweep_of_studies_is_refused(tmp_path: Path) -> None:
     assert "leave -m out" in done.stderr
 
 
-def written(root: Path, **arms: object) -> Path:
-    """Write a study of two protocols."""
+def written(root: Path, left_out: Sequence[str] = (), **arms: object) -> Path:
+    """Write a study of two protocols, the first of which leaves some arms out."""
     content = {
         "title": "Two networks",
         "arms": arms,
@@ -46,7 +59,7 @@ def written(root: Path, **arms: object) -> Path:
             "audited": {"settings": ["split=grouped"]},
         },
         "measures": ["accuracy", "qwk"],
-        "sizes": {"smoke": {"settings": SMALL}},
+        "sizes": {"smoke": {"settings": SMALL, "without": {arm: {"paper": "no time"} for arm in left_out}}},
     }
     path = root / "mine" / "study.yaml"
     path.parent.mkdir(exist_ok=True)
@@ -55,16 +68,16 @@ def written(root: Path, **arms: object) -> Path:
 
 
 def test_only_what_is_missing_or_changed_is_run_and_a_failed_arm_leaves_a_hole(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ran: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = {"label": "One", "settings": ["model=single"]}
     broken = {"settings": ["model=multimodal"]}  # the phantom has no elastograms
     late = {"settings": ["model=single"], "weights": {"image": "broken"}}
-    path = written(tmp_path, one=one, broken=broken, late=late)
+    path = written(tmp_path, ("broken", "late"), one=one, broken=broken, late=late)
     first = command(tmp_path, f"study={path}", "size=smoke")
     assert first.returncode == 1
-    assert "4 of 6 trainings did not finish" in first.stderr
-    assert "paper late seed 0: it needs a run of broken, which did not finish." in first.stderr
+    assert "2 of 4 trainings did not finish" in first.stderr
+    assert "audited late seed 0: it needs a run of broken, which did not finish." in first.stderr
     assert "failed. The model takes elastogram, which 'phantom' does not have." in first.stderr
     assert "Traceback" not in first.stderr
     tables = results.read(path.parent / "results" / "smoke")
@@ -80,53 +93,53 @@ def test_only_what_is_missing_or_changed_is_run_and_a_failed_arm_leaves_a_hole(
 
     path = written(
         tmp_path,
+        ("broken", "late"),
         one=one,
         broken={**one, "label": "Two", "settings": ["model=single", "optimizer.lr=0.01"]},
         late=late,
     )
-    mended = command(tmp_path, f"study={path}", "size=smoke")
-    assert mended.returncode == 0, mended.stderr
-    assert "missing  4 of 6 trainings" in mended.stdout
+    mended = ran(tmp_path, f"study={path}", "size=smoke")
+    assert mended.returncode == 0, mended.output
+    assert "missing  2 of 4 trainings" in mended.output
     now = results.read(path.parent / "results" / "smoke")["trainings"]
     was = tables["trainings"].set_index(["protocol", "arm"])["run"]
     assert now.set_index(["protocol", "arm"])["run"]["paper", "one"] == was["paper", "one"]
     again = api.study(f"paths.root={tmp_path}", f"study={path}", "size=smoke")
-    assert "missing  0 of 6 trainings" in capsys.readouterr().out
+    assert "missing  0 of 4 trainings" in capsys.readouterr().out
     assert set(again.tables["trainings"]["run"]) == set(now["run"])
 
     page = path.parent / "README.md"
     content = page.read_text()
     page.write_text("# Ours\n\nA claim.\n\n" + content.partition("\n")[2])
-    rebuilt = command(tmp_path, f"study={path}", "size=smoke", "rebuild=true")
-    assert rebuilt.returncode == 0, rebuilt.stderr
+    rebuilt = ran(tmp_path, f"study={path}", "size=smoke", "rebuild=true")
+    assert rebuilt.returncode == 0, rebuilt.output
     assert page.read_text() == "# Ours\n\nA claim.\n\n" + content.partition("\n")[2]
 
 
-def test_a_killed_study_goes_on_and_ends_as_one_that_was_not_killed(tmp_path: Path) -> None:
+def test_a_killed_study_goes_on_and_ends_as_one_that_was_not_killed(
+    ran: Study, warm: Warm, tmp_path: Path
+) -> None:
     path = written(
         tmp_path, one={"settings": ["model=single"]}, two={"settings": ["model=single", "optimizer.lr=0.01"]}
     )
     content = yaml.safe_load(path.read_text())
     del content["protocols"]["paper"]
     path.write_text(yaml.safe_dump(content, sort_keys=False))
-    words = [sys.executable, "-m", "fibrolab.study", f"paths.root={tmp_path}", f"study={path}", "size=smoke"]
-    log = tmp_path / "log.txt"
-    with log.open("w") as file:
-        process = subprocess.Popen(words, stdout=file, stderr=file, cwd=tmp_path, start_new_session=True)
+    log = tmp_path / "killed.txt"
+    words = ["fibrolab.study", f"paths.root={tmp_path}", f"study={path}", "size=smoke"]
     latest = time.monotonic() + 240
-    while "#1 audited two" not in log.read_text() and time.monotonic() < latest and process.poll() is None:
-        time.sleep(0.1)
-    assert process.poll() is None, log.read_text()
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    again = command(tmp_path, f"study={path}", "size=smoke")
-    assert again.returncode == 0, again.stderr
-    assert "missing  1 of 2 trainings" in again.stdout
+    with warm.started(log, *words) as killed:
+        while "#1 audited two" not in log.read_text() and time.monotonic() < latest and killed.poll() is None:
+            time.sleep(0.1)
+        assert killed.poll() is None, log.read_text()
+    again = ran(tmp_path, f"study={path}", "size=smoke")
+    assert again.returncode == 0, again.output
+    assert "missing  1 of 2 trainings" in again.output
     table = results.read(path.parent / "results" / "smoke")["metrics"]
     whole = tmp_path / "whole"
     whole.mkdir()
     (whole / "cache").symlink_to(tmp_path / "cache")
-    assert command(whole, f"study={path}", "size=smoke").returncode == 0
+    assert ran(whole, f"study={path}", "size=smoke").returncode == 0
     pd.testing.assert_frame_equal(results.read(path.parent / "results" / "smoke")["metrics"], table)
 
 
@@ -149,7 +162,7 @@ def two_sources(kaggle_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.mark.parametrize("name", definition.names(ROOT))
 def test_the_studies_of_the_package_run_at_the_smallest_size(
-    name: str, two_sources: Path, tmp_path: Path
+    name: str, two_sources: Path, tmp_path: Path, ran: Study
 ) -> None:
     study = definition.read(name, ROOT)
     own = (
@@ -157,8 +170,8 @@ def test_the_studies_of_the_package_run_at_the_smallest_size(
         if any(word.startswith("data=phantom") for word in study.sizes["smoke"].settings)
         else [f"data.root={two_sources}"]
     )
-    done = command(tmp_path, f"study={name}", "size=smoke", "num_workers=0", *own)
-    assert done.returncode == 0, done.stderr
+    done = ran(tmp_path, f"study={name}", "size=smoke", "num_workers=0", *own)
+    assert done.returncode == 0, done.output
     tables = results.read(tmp_path / "experiments" / name / "results" / "smoke")
     assert (tables["trainings"]["state"] == "finished").all()
     text = (tmp_path / "experiments" / name / "README.md").read_text()
@@ -169,6 +182,6 @@ def test_the_studies_of_the_package_run_at_the_smallest_size(
     own_kinds = {"paper2": {"masks"}, "paper4": {"pairs"}}  # of grey scale and elastogram
     assert kinds == {"maps", "preprocessing"} | own_kinds.get(name, set())
     if name == "paper4":  # whose arms start from, and combine, other arms
-        again = command(tmp_path, f"study={name}", "size=smoke", "num_workers=0", "dry_run=true")
-        assert "missing  0 of" in again.stdout, again.stderr
+        again = ran(tmp_path, f"study={name}", "size=smoke", "num_workers=0", "dry_run=true")
+        assert "missing  0 of" in again.output
     assert results.NO_COMPARISON not in set(tables["comparisons"].get("family", []))

@@ -365,6 +365,7 @@ def runs_of(root: Path) -> tuple[Run, list[Run], MlflowClient]:
 @pytest.mark.slow
 @pytest.mark.slurm
 @pytest.mark.timeout(580)
+@pytest.mark.usefixtures("quick_children")
 def test_a_real_sweep_under_slurm_has_a_run_for_each_job(slurm: Path, root: Path) -> None:
     words = [*WORDS, "seed=0,1", "hydra.launcher.job_timeout=10", "trainer.max_epochs=1"]
     process = sweeping(slurm, root, *words)
@@ -379,6 +380,7 @@ def test_a_real_sweep_under_slurm_has_a_run_for_each_job(slurm: Path, root: Path
 @pytest.mark.slow
 @pytest.mark.slurm
 @pytest.mark.timeout(580)
+@pytest.mark.usefixtures("quick_children")
 def test_a_training_that_slurm_signals_before_its_time_limit_is_one_run_that_goes_on_in_the_queue(
     slurm: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -407,6 +409,7 @@ def test_a_training_that_slurm_signals_before_its_time_limit_is_one_run_that_goe
 @pytest.mark.slow
 @pytest.mark.slurm
 @pytest.mark.timeout(580)
+@pytest.mark.usefixtures("quick_children")
 def test_trainings_of_a_killed_launcher_go_on_and_the_resumed_sweep_has_each_once(
     slurm: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

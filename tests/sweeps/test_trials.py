@@ -134,6 +134,7 @@ def test_the_value_of_folds_is_their_mean_and_each_is_a_step(trained: Trained, r
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_children")
 def test_two_ranks_train_one_trial_with_one_set_of_parameters_and_end_together(
     trained: Trained, root: Path
 ) -> None:

@@ -29,7 +29,7 @@ class Shown(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def shown(sweep: tuple[Path, subprocess.CompletedProcess[str]]) -> Iterator[Shown]:
+def shown(sweep: tuple[Path, str]) -> Iterator[Shown]:
     root, _ = sweep
     uri = f"sqlite:///{root}/mlruns/mlflow.db"
     client = MlflowClient(tracking_uri=uri)

@@ -392,6 +392,7 @@ def sync(root: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(580)
+@pytest.mark.usefixtures("quick_children", "coarse_figures")
 def test_a_training_ends_with_its_result_and_one_warning_and_sync_sends_it(tmp_path: Path) -> None:
     near = tmp_path / "near"
     small = ["data.patients=60", "data.images_per_patient=1", "data.size=32", "batch_size=16"]

@@ -402,6 +402,7 @@ def test_a_split_joined_from_folds_has_each_sample_once(crossed: TrainedRun) -> 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # two jobs of two folds
+@pytest.mark.usefixtures("quick_children")
 def test_a_sweep_over_folds_has_a_run_of_folds_a_job_and_compares_these(root: Path) -> None:
     words = ["-m", "debug=fast_dev_run", "loss=cross_entropy,focal", "folds=all", "split=kfold"]
     program = [
@@ -430,6 +431,7 @@ def test_a_sweep_over_folds_has_a_run_of_folds_a_job_and_compares_these(root: Pa
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("quick_children")
 def test_folds_as_jobs_of_the_launcher_predict_the_same(crossed: TrainedRun, place: Path) -> None:
     words = [*FOLDS, "hydra.launcher.n_jobs=2", "hydra.launcher.gpus_per_job=0", f"paths.root={place}"]
     program = [sys.executable, "-m", "fibrolab.train", *words]

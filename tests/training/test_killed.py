@@ -46,6 +46,7 @@ CONFIGS = {
     "early stopping": ["callbacks.early_stopping.patience=1", "callbacks.early_stopping.min_delta=9"],
     "validation every 2 epochs": ["+trainer.check_val_every_n_epoch=2"],
 }
+pytestmark = pytest.mark.usefixtures("quick_children")  # ranks
 KILLS = int(os.environ.get("FIBROLAB_RESUMED", "12"))  # points at which runs are killed; 11 configurations
 TABLE = Path(os.environ.get("FIBROLAB_KILL_TABLE", os.devnull))
 FAST = 3  # points that are tested with every change

@@ -24,7 +24,10 @@ SMALL = [
     "trainer.max_epochs=2", "trainer.accelerator=cpu", "bootstrap.resamples=20",
 ]  # fmt: skip
 TWO = ["trainer=ddp_cpu", *SMALL]
-ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+HERE = Path(__file__).parent
+ENVIRONMENT = os.environ | {
+    "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.with_name("quick")), *sys.path])
+}  # that of `quick_children`, and this module
 
 
 class Poison(L.Callback):

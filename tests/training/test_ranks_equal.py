@@ -7,6 +7,7 @@ import small_ranks
 import torch
 from small_ranks import differences, on_ranks, prepared, result, trained
 
+pytestmark = pytest.mark.usefixtures("quick_children")
 PLAIN = "test_convnext"  # without batch norm
 PICTURES = ["data.patients=53", "data.images_per_patient=1", "data.size=32", "batch_size=8"]
 ONE = [*PICTURES, f"model.branches.image.name={PLAIN}"]

@@ -58,6 +58,7 @@ def test_a_segmentation_beats_the_mean_mask_and_is_reported(root: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(580)
+@pytest.mark.usefixtures("quick_children")
 def test_two_ranks_segment_like_one_process(
     tmp_path: Path, fresh_database: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
