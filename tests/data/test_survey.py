@@ -454,6 +454,20 @@ def test_the_perceptual_hash_is_robust_to_brightness_size_and_compression(seed: 
         assert bits_apart(code, perceptual_hash(variant)) <= 32
 
 
+@pytest.mark.parametrize(("side", "step"), [(382, 1), (384, 2), (600, 3)])
+def test_large_pictures_are_averaged_in_blocks_before_the_perceptual_hash(side: int, step: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (side, side), dtype=np.uint8)
+    averaged = {k: perceptual_hash(np.asarray(Image.fromarray(noise).reduce(k))) for k in (1, 2, 3)}
+    assert [k for k, code in averaged.items() if code == perceptual_hash(noise)][-1] == step
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_perceptual_hash_of_an_enlarged_picture_differs_in_few_bits(seed: int) -> None:
+    small = picture(seed, 224)
+    large = np.asarray(Image.fromarray(small).resize((800, 600), Image.Resampling.BICUBIC))
+    assert bits_apart(perceptual_hash(small), perceptual_hash(large)) <= 8
+
+
 def test_the_perceptual_hashes_of_different_pictures_are_far_apart() -> None:
     codes = [perceptual_hash(picture(seed)) for seed in range(20)]
     assert min(bits_apart(one, other) for i, one in enumerate(codes) for other in codes[:i]) > 64
