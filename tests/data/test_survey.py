@@ -153,7 +153,8 @@ def test_without_a_cache_the_facts_are_the_same_and_nothing_is_stored(tree: Path
     (tree / "text.png").write_text("no picture")
     paths = sorted(tree.iterdir())
     for some in (paths, paths[:1], paths[:2] * 2):
-        pd.testing.assert_frame_equal(survey(whole(some), None), survey(whole(some), tmp_path / "cache"))
+        without, stored = survey(whole(some), None), survey(whole(some), tmp_path / "cache")
+        pd.testing.assert_frame_equal(without, stored, check_dtype=False)  # columns of objects
     assert {path.name for path in tmp_path.iterdir()} == {"tree", "cache"}
 
 
