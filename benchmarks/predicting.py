@@ -12,6 +12,7 @@ and after 4 N files.
 """
 
 import argparse
+import gc
 import resource
 import tempfile
 import time
@@ -120,6 +121,8 @@ def main() -> None:
         trained = train(composed("train", f"paths.root={root}", *settings, *small))
         for name, number in (("files", given.files), ("more", 4 * given.files)):
             write_files(root / name, number, given.height, given.width)
+        gc.collect()
+        gc.freeze()  # as the command does after its imports: the training's objects are no part of it
         of_data, of_network = limits(trained.folder, root / "files")
         whole = cost_of_prediction(root, trained.id, root / "files")
         before = peak()

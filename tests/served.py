@@ -8,12 +8,14 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
+from fibrolab.serving.start import bound
+
 
 @contextmanager
 def running(app: ASGIApp) -> Iterator[str]:
     """The address of a server at a free port, which is stopped at the end."""
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False)
-    server, listening = uvicorn.Server(config), config.bind_socket()
+    server, listening = uvicorn.Server(config), bound(config)
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()
     while not server.started:

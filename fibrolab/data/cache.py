@@ -22,7 +22,7 @@ import shutil
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -94,10 +94,15 @@ class PixelStore:
         preprocess: the settings; each set of settings has its own store.
         lasting: False for a folder that one process uses and soon removes: nothing is synced, locked or
             compared.
+
+    Attributes:
+        held: Images that were added in memory, uint8 (1, H, W) or (1, H, W, 3), by their digest. If there are
+            any, the store consists of these alone, and has no files.
     """
 
     def __init__(self, root: Path, preprocess: Preprocess, lasting: bool = True) -> None:
         self.preprocess, self.lasting = preprocess, lasting
+        self.held = dict[str, np.ndarray]()
         self.folder = Path(root) / preprocess.key()
         self.pixels_path = self.folder / "pixels.u8"
         self._index_path = self.folder / "records.bin"
@@ -137,6 +142,10 @@ class PixelStore:
                 files are stored nevertheless.
             StorageError: the disk is full or the folder cannot be written.
         """
+        if self.held:
+            slot_of = {digest: slot for slot, digest in enumerate(self.held)}
+            slots = np.array([slot_of[digest] for digest in digests], np.int64)
+            return Slots(slots, np.ones_like(slots))
         wanted = dict(zip(digests, media, strict=True))  # identical files are read once
         entries = self._intact(wanted)
         if absent := {digest: item for digest, item in wanted.items() if digest not in entries}:
@@ -153,6 +162,11 @@ class PixelStore:
     def _alone(self) -> AbstractContextManager[None]:
         name = f"pixel store {self.folder}"
         return only_builder(self.folder / "build.lock", name) if self.lasting else storing(self.folder, name)
+
+    @property
+    def source(self) -> Path | Sequence[np.ndarray]:
+        """The file of the pixels, or the images that are held in memory by their slot."""
+        return list(self.held.values()) or self.pixels_path
 
     def open(self) -> np.memmap:
         """Map the pixels read-only, uint8 ``(n, H, W)``.
@@ -322,16 +336,6 @@ class PixelStore:
         if self.preprocess.crop == "mask":
             return reader.cropped_digest(media)
         return media.view.digest(reader.images(media.path).sha256)
-
-    def add(self, made: Mapping[str, np.ndarray]) -> None:
-        """Store images that were `processed` elsewhere, by their digest; `build` then finds them.
-
-        Raises:
-            StorageError: The disk is full.
-        """
-        with self._alone():
-            for chunk in _chunks(made.items(), CHUNK):
-                self.append(chunk)
 
     def append(self, done: list[tuple[str, np.ndarray]]) -> None:
         """Store the pixels of samples by their digest, uint8 (T, H, W); of an image, T is 1.

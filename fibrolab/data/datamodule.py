@@ -171,7 +171,7 @@ class FibrosisDataModule(L.LightningDataModule):
         images = self.digests(keys.IMAGE)[present].tolist()
         slots = store.build(media, masks.digests(media, images))
         if self.data.masks is not None:
-            pixels = Pixels(store.pixels_path, store.shape, slots)
+            pixels = Pixels(store.source, store.shape, slots)
             masks.refuse_other_levels(
                 media, (pixels.read(i, None) for i in range(len(media))), self.data.masks
             )
@@ -313,7 +313,7 @@ class FibrosisDataModule(L.LightningDataModule):
         """
         assert self._slots is not None, "prepare_data or setup comes first"
         store, slots = self.stores[name], self._slots[name]
-        pixels = Pixels(store.pixels_path, store.shape, Slots(slots.first[rows], slots.frames[rows]))
+        pixels = Pixels(store.source, store.shape, Slots(slots.first[rows], slots.frames[rows]))
         if name == keys.CLIP:
             pixels.fps, pixels.segment = self.data.facts[name]["fps"].to_numpy()[rows], self.segment
         return pixels

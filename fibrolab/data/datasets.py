@@ -1,6 +1,6 @@
 """Dataset of one partition: returns stored pixels as tensors, augmented by a seed from the sampler's key."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,14 +27,14 @@ class Pixels:
     """Stored pixels of one modality of some samples.
 
     Args:
-        path: the store's `pixels.u8`.
+        source: the store's `pixels.u8`, or its images in memory, uint8 (1, H, W) or (1, H, W, 3) each.
         shape: shape of one image, ``(H, W)`` or ``(H, W, 3)``.
         slots: first slot and number of slots of each sample, ``(N,)`` both; see `Slots` for absent ones.
         fps: for clips: frame rate of each [1/s], ``(N,)``.
         segment: for clips: settings that choose their frames.
     """
 
-    path: Path
+    source: Path | Sequence[np.ndarray]
     shape: tuple[int, ...]
     slots: Slots
     fps: np.ndarray | None = None
@@ -60,12 +60,14 @@ class Pixels:
         """
         if not self.has(index):
             return np.zeros((self.segment.length if self.segment else 1, *self.shape), np.uint8)
+        if not isinstance(self.source, Path):
+            return self.source[self.slots.first[index]].copy()
         frames = np.zeros(1, np.int64)
         if self.segment is not None and self.fps is not None:
             frames = self.segment.frames(int(self.slots.frames[index]), float(self.fps[index]), seed)
         if self._map is None or self._reads >= REOPEN_EVERY:
-            slots = self.path.stat().st_size // int(np.prod(self.shape))
-            self._map = np.memmap(self.path, np.uint8, mode="r", shape=(slots, *self.shape))
+            slots = self.source.stat().st_size // int(np.prod(self.shape))
+            self._map = np.memmap(self.source, np.uint8, mode="r", shape=(slots, *self.shape))
             self._reads = 0
         self._reads += len(frames)
         return np.array(self._map[self.slots.first[index] + frames])

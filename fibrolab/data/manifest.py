@@ -1,6 +1,7 @@
 """Manifest: the table of a data set, one row per sample, checked once when it is made."""
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from fibrolab.data.media import AS_STATED, MIDDLE, Decode, Media, View
 from fibrolab.data.requirements import Needs
 from fibrolab.errors import DataError
 
-_SUSPICIOUS = r"^/|^[A-Za-z]:|\\|\.\.|\x00"  # in a path: whatever may lead out of the root
+_SUSPICIOUS = re.compile(r"^/|^[A-Za-z]:|\\|\.\.|\x00")  # in a path: whatever may lead out of the root
 _IDENTITY = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.LABEL)
 _TEXT = (keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.SITE, keys.SCANNER)
 PATHS = (keys.IMAGE, keys.ELASTOGRAM, keys.CLIP, keys.MASK, keys.TRUE_MASK)
@@ -261,8 +262,8 @@ def validated(table: pd.DataFrame, classes: Sequence[str], name: str, pictured: 
         *(fault for column in PATHS if column in table for fault in _path_faults(table[column])),
         *_view_faults(table),
         *clinical.faults(table),
-        *_visit_faults(table, classes),
-        *_patient_faults(table),
+        *(_visit_faults(table, classes) if len(table) > 1 else ()),
+        *(_patient_faults(table) if len(table) > 1 else ()),
     ]
     refuse(f"The manifest of '{name}'", faults)
     table = clinical.typed(table)
@@ -275,19 +276,20 @@ def validated(table: pd.DataFrame, classes: Sequence[str], name: str, pictured: 
 
 def _completed(table: pd.DataFrame) -> pd.DataFrame:
     """Return a copy with all columns, texts as text, and a group for every sample."""
-    columns = dict(table.items())
+    columns, none = dict(table.items()), pd.Series("", table.index, "str")
     for column in (*_TEXT, *_OPTIONAL_TEXT):
         if column in columns:
             columns[column] = _as_text(columns[column])
         elif column in _TEXT:
-            columns[column] = pd.Series("", table.index, "str")
+            columns[column] = none
     labels = columns.get(keys.LABEL, pd.Series(keys.UNLABELLED, table.index))
     columns[keys.LABEL] = labels.where(labels.notna(), keys.UNLABELLED) if labels.hasnans else labels
     for default in (keys.PATIENT_ID, keys.SAMPLE_ID):
-        if (empty := columns[keys.GROUP_ID] == "").all():
-            columns[keys.GROUP_ID] = columns[default].rename(keys.GROUP_ID)
+        groups = columns[keys.GROUP_ID]
+        if groups is none or (empty := groups == "").all():
+            columns[keys.GROUP_ID] = columns[default]
         elif empty.any():
-            columns[keys.GROUP_ID] = columns[keys.GROUP_ID].where(~empty, columns[default])
+            columns[keys.GROUP_ID] = groups.where(~empty, columns[default])
     return pd.DataFrame(columns, table.index)
 
 
@@ -333,8 +335,7 @@ def _picture_faults(table: pd.DataFrame) -> Iterator[str]:
 
 def _path_faults(paths: pd.Series) -> Iterator[str]:
     """Find paths that could lead out of the root, on this or another operating system."""
-    paths = paths[paths.str.contains(_SUSPICIOUS)]  # most tables have none of these
-    if paths.empty:
+    if not any(map(_SUSPICIOUS.search, paths.tolist())):  # most tables have none of these
         return
     for pattern, verb, words in (
         (r"^(?:/|\\|[A-Za-z]:)", "is", "absolute: give it relative to the data set's root"),
@@ -397,7 +398,5 @@ def _patient_faults(table: pd.DataFrame) -> Iterator[str]:
 
 def _disagreeing(table: pd.DataFrame, by: list[str], column: str) -> Iterator[tuple[tuple, pd.DataFrame]]:
     """Yield the groups within which a column has more than one value."""
-    if len(table) < 2:
-        return
     many = table.groupby(by)[column].transform("nunique") > 1
     yield from table[many].groupby(by)

@@ -52,8 +52,12 @@ SURVEYED = tuple(name for name in FACTS if name != THUMBNAILS)
 # Columns that an audit and its baselines read, and no answer to a new file.
 AUDITED = ("pixels", THUMBNAILS, "lowest", "highest", "impossible_colours", "tiled")
 ANSWERED = tuple(name for name in FACTS if name not in AUDITED)
-VERSION = 11  # raise it when columns are added or measured otherwise: all files are then measured again
+VERSION = 12  # raise it when columns are added or measured otherwise: all files are then measured again
 _HASH_SIDE = 16  # 16 x 16 low frequencies: a perceptual hash of 256 bits
+# A long side is first averaged in blocks, to no less than so many times the thumbnail's (`reducing_gap` of
+# Pillow), in a quarter of the time. Of the Kaggle set's 6,323 pictures no hash changes at 224 px; enlarged to
+# 800 x 600, 36 % change, by at most 6 bits.
+_HASH_GAP = 3.0
 THUMBNAIL = 32  # side [px], used by the nearest-neighbour baseline
 _BLACK = 8  # highest grey level that counts as black: compression changes black slightly
 _NEARLY_ALL = 0.99  # proportion of black pixels from which a row or column counts as black
@@ -143,12 +147,13 @@ def perceptual_hash(grey: np.ndarray) -> str:
 
     Each bit states whether one of the 16 x 16 lowest frequencies of a 64 x 64 thumbnail's cosine transform is
     above their median (Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010,
-    3.2.1).
+    3.2.1). Sides of at least 384 pixels are averaged in blocks before they are resampled.
     """
     from scipy.fft import dctn
 
     side = 4 * _HASH_SIDE
-    thumbnail = Image.fromarray(grey).resize((side, side), Image.Resampling.LANCZOS)
+    picture, smooth = Image.fromarray(grey), Image.Resampling.LANCZOS
+    thumbnail = picture.resize((side, side), smooth, reducing_gap=_HASH_GAP)
     low = dctn(np.asarray(thumbnail, np.float64))[:_HASH_SIDE, :_HASH_SIDE].ravel()
     middle = low.size // 2
     median = np.partition(low, (middle - 1, middle))[middle - 1 : middle + 1].mean()  # faster than np.median

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 CSS_DPI = 125  # CSS pixels per inch of a printed figure: a third larger than print, to be read on a screen
 PNG = b"\x89PNG\r\n\x1a\n"
+SHARP, TALLEST = 2, 10  # most pixels of an embedded picture along and across, as multiples of its CSS width
 QUALITY = {"webp": 75, "jpeg": 80}  # of embedded pictures: at these both look alike
 NOT_RECORDED = "not recorded"
 
@@ -109,11 +110,14 @@ def photograph(path: Path, width: int, caption: str = "", alt: str = "") -> Pict
 
     with Image.open(path) as opened:
         image = opened.convert("RGB")
+    image.thumbnail((SHARP * width, TALLEST * width), Image.Resampling.LANCZOS)
     return _encoded(image, width, path.stem, caption, alt or caption, "webp")
 
 
 def embedded(pixels: "np.ndarray", width: int, name: str, alt: str) -> Picture:
-    """Embed one of many pictures as JPEG, which takes a sixth of the time of WebP; see `photograph`.
+    """Embed one of many pictures as JPEG, in a tenth of the time of WebP; see `photograph`.
+
+    A large picture is averaged in blocks to less than twice the wanted size, and interpolated to that.
 
     Args:
         pixels: uint8 (H, W) or (H, W, 3).
@@ -121,9 +125,17 @@ def embedded(pixels: "np.ndarray", width: int, name: str, alt: str) -> Picture:
         name: Name of the picture.
         alt: Alternative text.
     """
+    import cv2
+    import numpy as np
     from PIL import Image
 
-    return _encoded(Image.fromarray(pixels), width, name, "", alt, "jpeg")
+    image = Image.fromarray(pixels)
+    factor = max(image.width / (SHARP * width), image.height / (TALLEST * width))
+    if factor > 1:
+        size = [max(1, round(side / factor)) for side in image.size]
+        blocks = np.asarray(image.reduce(int(factor)))
+        image = Image.fromarray(cv2.resize(blocks, size, interpolation=cv2.INTER_LINEAR))
+    return _encoded(image, width, name, "", alt, "jpeg")
 
 
 def stored(content: bytes, width: int, name: str, alt: str) -> Picture:
@@ -162,13 +174,8 @@ def printed(path: Path, dpi: int, caption: str) -> Picture:
 
 
 def _encoded(image: "Image.Image", width: int, name: str, caption: str, alt: str, kind: str) -> Picture:
-    from PIL import Image
-
     content = io.BytesIO()
-    shown = image.copy()
-    filters = {"webp": Image.Resampling.LANCZOS, "jpeg": Image.Resampling.BOX}  # the latter takes less time
-    shown.thumbnail((2 * width, 10 * width), filters[kind])
-    shown.save(content, format=kind, quality=QUALITY[kind])
-    scale = min(1.0, width / shown.width)
+    image.save(content, format=kind, quality=QUALITY[kind])
+    scale = min(1.0, width / image.width)
     address = f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}"
-    return Picture(name, caption, round(shown.width * scale), round(shown.height * scale), address, alt)
+    return Picture(name, caption, round(image.width * scale), round(image.height * scale), address, alt)

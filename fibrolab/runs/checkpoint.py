@@ -271,7 +271,8 @@ class Predictor:
             labelled = (
                 data if isinstance(data, LabelledData) else new_input.as_data(data, self.record, folder)
             )
-            probabilities, _ = self.probabilities(labelled, folder, lasting=cache is not None)
+            stores = self.stores(folder, lasting=cache is not None)
+            probabilities, _ = self.probabilities(labelled, folder, stores=stores)
         columns = [keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID, keys.SITE]
         frame = labelled.manifest.table.reindex(columns=columns).fillna("").reset_index(drop=True)
         frame[keys.PARTITION], frame[keys.FOLD], frame[keys.Y_TRUE] = keys.TEST, 0, labelled.labels
@@ -283,7 +284,7 @@ class Predictor:
         data: LabelledData,
         cache: Path,
         frozen: tuple[Mapping[str, FeatureTable], Sequence[str]] = ({}, ()),
-        lasting: bool = True,
+        stores: Mapping[str, PixelStore] | None = None,
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the probabilities of every sample, and the features that the network gives to its head.
 
@@ -291,7 +292,7 @@ class Predictor:
             data: N samples.
             cache: Folder for masks and preprocessed pixels.
             frozen: Known features of frozen branches, as `FibrosisDataModule.use_features` takes them.
-            lasting: False if that folder is removed soon (`PixelStore`).
+            stores: Stores of the pixels of each modality; None for those of the cache.
 
         Returns:
             Probabilities, float64 (N, K), and features, float32 (N, F), None of a network without a head of
@@ -302,7 +303,7 @@ class Predictor:
             DataError: A file cannot be read.
         """
         masked = self.masked(replace(data, split=all_test(data.manifest)), cache)
-        datamodule = self.datamodule(masked, cache, lasting=lasting)
+        datamodule = self.datamodule(masked, cache, stores=stores)
         if frozen[0]:
             datamodule.use_features(*frozen)
         datamodule.prepare_data()
@@ -329,7 +330,7 @@ class Predictor:
         cache: Path,
         batch_size: int = 0,
         num_workers: int | str = 0,
-        lasting: bool = True,
+        stores: Mapping[str, PixelStore] | None = None,
     ) -> FibrosisDataModule:
         """Return the samples as this network takes them.
 
@@ -338,14 +339,14 @@ class Predictor:
             cache: Folder for preprocessed pixels.
             batch_size: Samples in a batch; 0 for that of the training.
             num_workers: Loader processes, or `auto`.
-            lasting: False if the folder is removed soon (`PixelStore`).
+            stores: Stores of the pixels of each modality; None for those of the cache.
 
         Raises:
             ConfigError: The data lacks an input of the network.
         """
         return FibrosisDataModule(
             data=data,
-            stores=self.stores(cache, lasting),
+            stores=self.stores(cache) if stores is None else stores,
             segment=Segment(**self.record["segment"]),
             batch_size=batch_size or self.record["batch_size"],
             num_workers=num_workers,

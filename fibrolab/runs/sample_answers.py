@@ -45,6 +45,7 @@ from fibrolab.runs.trained_run import TrainedRun
 RESEARCH = "use"  # column that says what the answers may be used for
 NAMES = (keys.SAMPLE_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.SITE)
 T = TypeVar("T")
+Networks = Sequence[tuple[Predictor, Mapping[str, PixelStore]]]  # each with its stores by modality
 
 
 class _Predicted(NamedTuple):
@@ -103,39 +104,36 @@ class Drawn(Generic[T]):
 class _Prepared:
     """Pixels as the networks take them, made from each picture when it is decoded for its survey.
 
-    Films, and pictures that are cropped to their masks, are left to the pixel stores.
+    They are held in memory. Films, and pictures that are cropped to their masks, are left to stores on disk.
 
     Args:
         networks: Networks that take the pixels.
         cache: Folder of the pixel stores; it is removed soon.
         shown: Modalities of which pictures are drawn, each with the function that draws.
+
+    Attributes:
+        stores: Stores of each network by modality. Networks with equal preprocessing share them.
     """
 
     def __init__(self, networks: Sequence[Predictor], cache: Path, shown: Mapping[str, Take]) -> None:
         self._shown = shown
-        self._stores = dict[str, dict[Path, PixelStore]]()
-        for network in networks:
-            for name, store in network.stores(cache, lasting=False).items():
+        self._filled = dict[str, dict[Path, PixelStore]]()
+        self.stores = [network.stores(cache, lasting=False) for network in networks]
+        for stores in self.stores:
+            for name, store in stores.items():
                 if name != keys.CLIP and store.preprocess.crop != "mask":
-                    self._stores.setdefault(name, {})[store.folder] = store
-        self._made = {folder: dict[str, np.ndarray]() for each in self._stores.values() for folder in each}
+                    stores[name] = self._filled.setdefault(name, {}).setdefault(store.folder, store)
 
     @property
     def take(self) -> dict[str, Take]:
         """Functions that take the decoded pictures of each modality."""
-        return {name: partial(self._take, name) for name in {*self._stores, *self._shown}}
+        return {name: partial(self._take, name) for name in {*self._filled, *self._shown}}
 
     def _take(self, name: str, digest: str, pixels: np.ndarray) -> None:
-        for folder, store in self._stores.get(name, {}).items():
-            self._made[folder][digest] = store.processed(pixels)
+        for store in self._filled.get(name, {}).values():
+            store.held[digest] = store.processed(pixels)
         if name in self._shown:
             self._shown[name](digest, pixels)
-
-    def store(self) -> None:
-        """Write the pixels to their stores. StorageError if the disk is full."""
-        for each in self._stores.values():
-            for folder, store in each.items():
-                store.add(self._made[folder])
 
 
 def require_cases(run: TrainedRun) -> None:
@@ -180,7 +178,6 @@ def of(
         prepared = _Prepared(run.predictors, Path(cache), shown)
         data, faults = new_input.unlabelled(manifest, rules.classes, prepared.take)
         if data is not None:
-            prepared.store()
             if drawn:
                 drawn.name(data)
             rows = np.array([row for row in range(total) if row not in faults], np.int64)
@@ -188,7 +185,8 @@ def of(
             copy[rows] = overlap.originals(data, run, (keys.TRAIN, keys.VALIDATION))
             left[keys.PATIENT_ID][rows], date[rows] = zip(*_headers(data), strict=True)
             pixels[rows] = data.facts[keys.IMAGE][list(PIXELS.values())].to_numpy(np.float64)
-            part = _predicted(data, run.predictors, Path(cache), nearest)
+            networks = list(zip(run.predictors, prepared.stores, strict=True))
+            part = _predicted(data, networks, Path(cache), nearest)
             whole.each[:, rows], whole.typical[rows], whole.nearest[rows] = part[:3]
             faults |= {int(rows[row]): text for row, text in part.faults.items()}
     error[list(faults)] = list(faults.values())
@@ -200,7 +198,11 @@ def of(
         found |= dict(zip(nearest_cases.COLUMNS, whole.nearest.T, strict=True))
     now = datetime.now(UTC).isoformat(timespec="seconds")
     right = {COPY: copy, ERROR: error, DIGEST: digest, ANSWERED: now, RESEARCH: USE}
-    return pd.DataFrame({**left, STUDY_DATE: date, **found, **right}, range(total), dtype=object)
+    columns = {**left, STUDY_DATE: date, **found, **right}
+    values = np.empty((total, len(columns)), object)
+    for number, column in enumerate(columns.values()):
+        values[:, number] = column
+    return pd.DataFrame(values, range(total), list(columns), dtype=object)
 
 
 def _decided(predicted: _Predicted, rules: Rules) -> dict[str, np.ndarray]:
@@ -213,11 +215,14 @@ def _decided(predicted: _Predicted, rules: Rules) -> dict[str, np.ndarray]:
     return found
 
 
-def _predicted(data: LabelledData, networks: Sequence[Predictor], cache: Path, nearest: bool) -> _Predicted:
+def _predicted(data: LabelledData, networks: Networks, cache: Path, nearest: bool) -> _Predicted:
     """Predict samples by each network; if that fails, each half of them apart, down to single samples."""
     total = len(data.manifest)
     try:
-        each = [_of_network(network, data, cache, nearest and network is networks[0]) for network in networks]
+        each = [
+            _of_network(network, data, cache, stores, nearest and number == 0)
+            for number, (network, stores) in enumerate(networks)
+        ]
     except (ConfigError, DataError) as fault:
         if total == 1:
             nothing = _Predicted.nothing(len(networks), 1, len(data.classes))
@@ -238,10 +243,10 @@ def _predicted(data: LabelledData, networks: Sequence[Predictor], cache: Path, n
 
 
 def _of_network(
-    network: Predictor, data: LabelledData, cache: Path, nearest: bool
+    network: Predictor, data: LabelledData, cache: Path, stores: Mapping[str, PixelStore], nearest: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return probabilities (N, K), typicality (N,), NaN if not known, and cases, in the samples' order."""
-    chances, own = network.probabilities(data, cache, lasting=False)
+    chances, own = network.probabilities(data, cache, stores=stores)
     chances = predictions.sum_to_one(chances)
     cases = _Predicted.nothing(1, len(chances), 1).nearest
     reference = network.reference

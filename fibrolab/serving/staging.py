@@ -167,8 +167,8 @@ def _only(manifest: Manifest) -> Manifest:
 
 def plain_rows(table: pd.DataFrame) -> list[Row]:
     """Return the rows of a table with numbers of Python, and None where a value is not known."""
-    columns = {str(name): [_plain(value) for value in table[name].tolist()] for name in table}
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    names = [str(name) for name in table]
+    return [dict(zip(names, map(_plain, row), strict=True)) for row in table.to_numpy(object).tolist()]
 
 
 def _plain(value: Any) -> Any:

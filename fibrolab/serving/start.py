@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from fibrolab.serving import guard
 from fibrolab.serving.guard import TOKEN
 
 if TYPE_CHECKING:
+    import uvicorn
+
     from fibrolab.serving.app import Served
 
 MISSING = "fibrolab.serve needs packages that are not installed: pip install 'fibrolab[serve]' ({error})."
@@ -53,10 +56,7 @@ def serve(config: DictConfig) -> None:
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN,
     )
-    try:
-        listening = settings.bind_socket()
-    except SystemExit as error:  # the reason is in the log above
-        raise ConfigError(f"The server cannot answer at {config.host}, port {config.port}.") from error
+    listening = bound(settings)
     print(f"page     http://{shown}:{config.port}/")
     if cases := opened.staging.cases:
         print(f"cases    every reader sees training pictures of patients of {cases.data}")
@@ -65,6 +65,24 @@ def serve(config: DictConfig) -> None:
         uvicorn.Server(settings).run([listening])
     except KeyboardInterrupt:
         print("stopped")
+
+
+def bound(settings: "uvicorn.Config") -> socket.socket:
+    """Return the socket at which the server answers, of which connections send without delay.
+
+    An answer leaves in two parts, headers and content. asyncio sets this option only on sockets that name
+    their protocol, which uvicorn's does not (uvicorn 0.54): the content would wait 40 ms, until the client
+    confirms the headers.
+
+    Raises:
+        ConfigError: Another program uses the port, or the machine has no such address.
+    """
+    try:
+        listening = settings.bind_socket()
+    except SystemExit as error:  # the reason is in the log above
+        raise ConfigError(f"The server cannot answer at {settings.host}, port {settings.port}.") from error
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def served(run: TrainedRun, config: DictConfig) -> "Served":

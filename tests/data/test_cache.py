@@ -18,7 +18,8 @@ from PIL import Image
 from stored import flip, hashes, warnings_of, write_scans
 
 from fibrolab.data import cache, masks
-from fibrolab.data.cache import CHUNK, RECORD, PixelStore
+from fibrolab.data.cache import CHUNK, RECORD, PixelStore, Slots
+from fibrolab.data.datasets import Pixels
 from fibrolab.data.formats.contract import Header, to_grey
 from fibrolab.data.media import View, whole
 from fibrolab.data.preprocess import VERSION, Preprocess
@@ -85,18 +86,22 @@ def test_pixels_are_computed_once_and_mapped_read_only(tmp_path: Path, computed:
         pixels[0] = 0
 
 
-def test_added_pixels_are_those_that_a_build_makes_and_are_not_computed(
+def test_pixels_held_in_memory_are_those_that_a_build_makes_and_have_no_files(
     tmp_path: Path, computed: list[Path]
 ) -> None:
-    paths = write_scans(tmp_path / "scans", CHUNK + 7)
+    paths = write_scans(tmp_path / "scans", 5)
     store = PixelStore(tmp_path / "cache", PREPROCESS, lasting=False)
-    made = {name: store.processed(read_image(path)) for name, path in zip(hashes(paths), paths, strict=True)}
-    store.add(made)
-    first = store.build(whole(paths), hashes(paths), progress=False).first
+    for name, path in zip(hashes(paths), paths, strict=True):
+        store.held[name] = store.processed(read_image(path))
+    wanted = [paths[number] for number in (3, 0, 4)]
+    slots = store.build(whole(wanted), hashes(wanted))
     assert computed == []
-    build(tmp_path / "other", paths)
-    other = PixelStore(tmp_path / "other", PREPROCESS).open()
-    np.testing.assert_array_equal(store.open()[first], other[build(tmp_path / "other", paths)])
+    assert not store.folder.exists()
+    rows = build(tmp_path / "other", wanted)
+    of_file, in_memory = PixelStore(tmp_path / "other", PREPROCESS), Pixels(store.source, store.shape, slots)
+    on_disk = Pixels(of_file.source, of_file.shape, Slots(rows, np.ones_like(rows)))
+    for index in range(len(wanted)):
+        np.testing.assert_array_equal(in_memory.read(index, None), on_disk.read(index, None))
 
 
 def test_the_same_content_under_two_names_is_computed_once(tmp_path: Path, computed: list[Path]) -> None:

@@ -153,7 +153,8 @@ def test_without_a_cache_the_facts_are_the_same_and_nothing_is_stored(tree: Path
     (tree / "text.png").write_text("no picture")
     paths = sorted(tree.iterdir())
     for some in (paths, paths[:1], paths[:2] * 2):
-        pd.testing.assert_frame_equal(survey(whole(some), None), survey(whole(some), tmp_path / "cache"))
+        without, stored = survey(whole(some), None), survey(whole(some), tmp_path / "cache")
+        pd.testing.assert_frame_equal(without, stored, check_dtype=False)  # columns of objects
     assert {path.name for path in tmp_path.iterdir()} == {"tree", "cache"}
 
 
@@ -452,6 +453,20 @@ def test_the_perceptual_hash_is_robust_to_brightness_size_and_compression(seed: 
     smaller = np.asarray(Image.fromarray(original).resize((64, 64), Image.Resampling.BICUBIC))
     for variant in (original // 2, squeezed, smaller):
         assert bits_apart(code, perceptual_hash(variant)) <= 32
+
+
+@pytest.mark.parametrize(("side", "step"), [(382, 1), (384, 2), (600, 3)])
+def test_large_pictures_are_averaged_in_blocks_before_the_perceptual_hash(side: int, step: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (side, side), dtype=np.uint8)
+    averaged = {k: perceptual_hash(np.asarray(Image.fromarray(noise).reduce(k))) for k in (1, 2, 3)}
+    assert [k for k, code in averaged.items() if code == perceptual_hash(noise)][-1] == step
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_perceptual_hash_of_an_enlarged_picture_differs_in_few_bits(seed: int) -> None:
+    small = picture(seed, 224)
+    large = np.asarray(Image.fromarray(small).resize((800, 600), Image.Resampling.BICUBIC))
+    assert bits_apart(perceptual_hash(small), perceptual_hash(large)) <= 8
 
 
 def test_the_perceptual_hashes_of_different_pictures_are_far_apart() -> None:

@@ -1,6 +1,7 @@
 """The requests of the server without a network behind it: who may ask, how much, under which names."""
 
 import hashlib
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 import requests
+import uvicorn
 from served import running
 
 from fibrolab.errors import ConfigError, DataError
@@ -18,6 +20,7 @@ from fibrolab.serving.kept_files import KeptFiles
 from fibrolab.serving.readings import ReadingStore
 from fibrolab.serving.request_counters import Measurements
 from fibrolab.serving.staging import Staged
+from fibrolab.serving.start import bound
 from fibrolab.serving.uploads import Uploads
 
 TOKEN = "a secret of enough letters"
@@ -211,6 +214,16 @@ def test_a_reading_is_kept_before_the_answer_is_shown(staging: FakeStaging, tmp_
 def test_without_a_study_there_is_no_way_to_read(address: str) -> None:
     assert requests.get(f"{address}/readings.csv", timeout=30).status_code == 404
     assert requests.get(f"{address}/run", timeout=30).json()["study"] is False
+
+
+def test_the_content_of_an_answer_does_not_wait_until_its_headers_are_confirmed() -> None:
+    with bound(uvicorn.Config("none", host="127.0.0.1", port=0)) as listening:
+        listening.listen()
+        with socket.create_connection(listening.getsockname()), listening.accept()[0] as connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        used = uvicorn.Config("none", host="127.0.0.1", port=listening.getsockname()[1])
+        with pytest.raises(ConfigError, match="The server cannot answer at"):
+            bound(used)
 
 
 def test_requests_and_stages_are_counted(address: str) -> None:
