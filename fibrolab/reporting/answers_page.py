@@ -38,7 +38,7 @@ class Neighbours:
     """Training samples that the page shows beside new ones.
 
     Attributes:
-        shown: Class and picture, WebP, of each by its id.
+        shown: Class and picture, JPEG, of each by its id.
         data: Name of the data set that the run was trained on.
         hashed: Whether the ids are hashed.
     """

@@ -139,7 +139,7 @@ def embedded(pixels: "np.ndarray", width: int, name: str, alt: str) -> Picture:
 
 
 def stored(content: bytes, width: int, name: str, alt: str) -> Picture:
-    """Embed a picture that is WebP already.
+    """Embed a picture that is JPEG already.
 
     Args:
         content: The file.
@@ -152,7 +152,7 @@ def stored(content: bytes, width: int, name: str, alt: str) -> Picture:
     with Image.open(io.BytesIO(content)) as opened:
         size = opened.size
     scale = min(1.0, width / max(size))
-    address = f"data:image/webp;base64,{base64.b64encode(content).decode()}"
+    address = f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
     return Picture(name, "", round(size[0] * scale), round(size[1] * scale), address, alt)
 
 

@@ -138,7 +138,7 @@ class Staging:
             return {}
         names = {row[column] for row in samples for column in nearest_cases.COLUMNS} - {""}
         return {
-            name: {"stage": stage, "picture": map_layers.encoded(picture, "webp") if picture else ""}
+            name: {"stage": stage, "picture": map_layers.encoded(picture, "jpeg") if picture else ""}
             for name, (stage, picture) in self.cases.shown(sorted(names)).items()
         }
 

@@ -81,7 +81,7 @@ def listening(told: Callable[[Any], None] | None) -> Iterator[tuple[Connection, 
         raised, after which it is not called again.
 
     Raises:
-        BaseException: The function raised it.
+        Exception: The function raised it.
     """
     reader, writer = multiprocessing.Pipe(duplex=False)
     messages: queue.SimpleQueue[Any] = queue.SimpleQueue()  # so that a slow function does not delay rank zero
