@@ -39,6 +39,7 @@ LOSSY = ("JPEG", "MPO", "JPEG2000")
 _WIDTH, _HEIGHT, _INTERPRETATION, _BITS, _SAMPLE_FORMAT, _SUBFILE = 256, 257, 262, 258, 339, 254
 _SIGNED, _NO_FRAME = 2, 1 | 4
 _COMPRESSION, _PLANES, _BY_PLANE = 259, 284, 2
+_ORIENTATION = 274  # of EXIF: 1 is upright, 5 to 8 swap width and height
 _JPEG_2000 = b"\xff\x4f\xff\x51"  # start of a codestream
 _YCBCR = re.compile(rb"colr\x01..\0\0\0\x12", re.DOTALL)  # of a JP2 file: sYCC
 _GIF_IMAGE, _GIF_EXTENSION = 0x2C, 0x21  # first bytes of the blocks of a GIF
@@ -88,7 +89,7 @@ def labels(content: bytes, path: Path) -> np.ndarray:
             "per pixel without loss, such as a grey PNG"
         )
     require_scan(*picture.size, path)
-    return np.asarray(ImageOps.exif_transpose(picture)).astype(np.uint8)
+    return np.asarray(_upright(picture)).astype(np.uint8)
 
 
 def _opened(content: bytes, path: Path) -> Image.Image:
@@ -183,7 +184,7 @@ def _pages(picture: Image.Image) -> list[int]:
 
 
 def _facts(picture: Image.Image, pages: Sequence[int]) -> Header:
-    sideways = picture.getexif().get(0x0112, 1) > 4  # EXIF orientations 5 to 8 swap width and height
+    sideways = picture.getexif().get(_ORIENTATION, 1) > 4
     tags = getattr(picture, "tag_v2", {})  # of a TIFF, whose size Pillow gives upright
     stored = (tags.get(_WIDTH, picture.size[0]), tags.get(_HEIGHT, picture.size[1]))
     width, height = stored[::-1] if sideways else stored
@@ -216,7 +217,7 @@ def _frame(picture: Image.Image, number: int, path: Path, content: bytes, correc
         raise UnsupportedError("uncompressed planes of 16-bit colours; save the colours by pixel")
     whole = _with_deep_levels(picture, content)
     stored = _in_colour_space(whole, content, corrected.colour) if corrected.colour else whole
-    upright = ImageOps.exif_transpose(stored)
+    upright = _upright(stored)
     if picture.mode in DEEP_MODES:
         levels, hidden = np.asarray(upright), picture.info.get("transparency")
         if hidden is not None:  # the level that is transparent, as `_to_bytes` shows it
@@ -226,6 +227,11 @@ def _frame(picture: Image.Image, number: int, path: Path, content: bytes, correc
             return _from_deep(levels >> (16 - bits), tags, bits, path)
         return _from_deep(levels, tags, corrected.bits, path)
     return _to_bytes(upright)
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """Turn a picture as EXIF says; Pillow would copy one that is upright already."""
+    return ImageOps.exif_transpose(picture) if picture.getexif().get(_ORIENTATION, 1) != 1 else picture
 
 
 def _is_signed(tags: Mapping[int, Any]) -> bool:
