@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -213,7 +214,7 @@ def _create_database(place: Path) -> None:
     new = place.with_name(f".{place.name}.new")
     new.unlink(missing_ok=True)  # of an earlier process that was killed; the caller holds the lock
     try:
-        with _unsynced():
+        with _unsynced(new.name):
             MlflowClient(tracking_uri=f"sqlite:///{new}").search_experiments(max_results=1)
         with new.open("rb") as file:
             os.fsync(file.fileno())
@@ -223,12 +224,20 @@ def _create_database(place: Path) -> None:
 
 
 @contextlib.contextmanager
-def _unsynced() -> Iterator[None]:
-    """Let SQLite not wait for the disk, which MLflow's migrations make it do a thousand times."""
+def _unsynced(name: str) -> Iterator[None]:
+    """Let SQLite not wait for the disk, which MLflow's migrations make it do a thousand times.
+
+    Args:
+        name: Name of the database's file; connections to others, such as of a study, are left as they are.
+    """
 
     def set_up(connection: Any, _: object) -> None:
-        connection.execute("PRAGMA synchronous=OFF")
-        connection.execute("PRAGMA journal_mode=MEMORY")
+        if not isinstance(connection, sqlite3.Connection):
+            return
+        (_, _, path), *_ = connection.execute("PRAGMA database_list")
+        if Path(path).name == name:
+            connection.execute("PRAGMA synchronous=OFF")
+            connection.execute("PRAGMA journal_mode=MEMORY")
 
     event.listen(Engine, "connect", set_up)
     try:

@@ -341,9 +341,10 @@ def test_only_a_new_database_is_made_without_waiting_for_the_disk(tmp_path: Path
         with create_engine(f"sqlite:///{tmp_path}/{name}.db").connect() as connection:
             return connection.execute(text("PRAGMA synchronous")).scalar_one()
 
-    with tracking._unsynced():
+    with tracking._unsynced("new.db"):
         assert synchronous("new") == 0
-    assert synchronous("later") == 2
+        assert synchronous("of a study") == 2
+    assert synchronous("new") == 2
 
 
 def test_two_processes_at_once_make_one_database(tmp_path: Path) -> None:
