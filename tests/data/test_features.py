@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from stored import flip
 
 from fibrolab.data import build_lock
-from fibrolab.data.features import ABOUT, FEATURES, FeatureRows, FeatureTable, stored
+from fibrolab.data.features import ABOUT, FEATURES, FeatureRows, FeatureTable, blocks, stored
 from fibrolab.errors import StorageError
 
 VALUES = np.arange(24, dtype=np.float32).reshape(6, 4)
@@ -70,6 +70,12 @@ def test_a_changed_byte_is_found_before_the_features_are_used(name: str, positio
         flip(folder / name, position, mask)
         written(Path(root))
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == fresh
+
+
+@pytest.mark.parametrize("rows", [0, 6])
+def test_the_blocks_of_a_matrix_are_its_rows_also_where_a_rank_has_none(rows: int, tmp_path: Path) -> None:
+    part = stored(tmp_path, {"part": rows}, (rows, 4), lambda: iter([VALUES[:rows]] if rows else []))
+    np.testing.assert_array_equal(np.concatenate([VALUES[:0], *blocks(part, 4)]), VALUES[:rows])
 
 
 def test_an_exception_leaves_no_incomplete_matrix(tmp_path: Path) -> None:
