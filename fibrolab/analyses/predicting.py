@@ -251,13 +251,13 @@ def _announce(folder: Path, table: pd.DataFrame, page: Path) -> None:
     print(f"answers  {', '.join(f'{name} {number}' for name, number in counts.items()) or 'none'}")
     if copied := int((table[COPY] != "").sum()):
         print(
-            f"warning  {copied} of {len(table)} samples are copies or near copies of images that the run was "
-            f"trained or validated on (column {COPY}): the answers to them say nothing about new patients"
+            f"warning  copies or near copies of images that the run was trained or validated on: {copied} of "
+            f"{len(table)} samples (column {COPY}); the answers to them say nothing about new patients"
         )
     if unlike := int((table[TYPICALITY] <= typicality.RATE).sum()):
         print(
-            f"warning  {unlike} of {len(table)} samples are unlike the images that the run was trained on "
-            f"(column {UNLIKE}): their answers are not to be relied on"
+            f"warning  unlike the images that the run was trained on: {unlike} of {len(table)} samples "
+            f"(column {UNLIKE}); the answers to them are not to be relied on"
         )
     print(f"table    {folder / TABLE_FILES[0]}")
     if (folder / PATIENTS_FILE).is_file():

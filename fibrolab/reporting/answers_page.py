@@ -152,17 +152,17 @@ def _cautions(samples: pd.DataFrame) -> list[str]:
     found = []
     if copied := int((samples[COPY] != "").sum()):
         found.append(
-            f"{counted(copied, 'sample')} of {len(samples)} are copies or near copies of images that the run "
-            "was trained or validated on: the answers to them say nothing about new patients."
+            f"Copies or near copies of images that the run was trained or validated on: {copied} of "
+            f"{counted(len(samples), 'sample')}. The answers to them say nothing about new patients."
         )
     if unlike := int((samples[TYPICALITY] <= typicality.RATE).sum()):
         found.append(
-            f"{counted(unlike, 'sample')} of {len(samples)} are unlike the images that the run was trained "
-            "on: the answers to them are not to be relied on."
+            f"Unlike the images that the run was trained on: {unlike} of {counted(len(samples), 'sample')}. "
+            "The answers to them are not to be relied on."
         )
     if failed := int((samples[ERROR] != "").sum()):
         found.append(
-            f"{counted(failed, 'sample')} of {len(samples)} have no answer; the reasons are listed below."
+            f"Without an answer: {failed} of {counted(len(samples), 'sample')}. The reasons are listed below."
         )
     return found
 
