@@ -140,7 +140,8 @@ def loader_processes(number: int) -> dict[str, Any]:
     Args:
         number: Processes of the loader.
     """
-    Finalize(None, _kill_loaders, exitpriority=0)  # before `multiprocessing` waits for them
+    if number:
+        Finalize(None, _kill_loaders, exitpriority=0)  # before `multiprocessing` waits for them
     return {"num_workers": number, "worker_init_fn": _ignore_signals}
 
 

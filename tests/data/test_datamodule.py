@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from multiprocessing.util import _finalizer_registry
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +22,7 @@ from fibrolab.data import clinical
 from fibrolab.data.augment import augmentation_seed, sample_keys
 from fibrolab.data.samplers import RankSampler
 from fibrolab.errors import ConfigError
-from fibrolab.processes import CORES
+from fibrolab.processes import CORES, loader_processes
 
 FLIP = [{"name": "HorizontalFlip", "p": 0.5}]
 AGES = {keys.AGE_YEARS: [30 + i for i in EVERYONE], keys.SEX: ["F", "M", ""] * 4}
@@ -85,6 +86,12 @@ def test_loader_processes_outlive_the_signals_of_a_launcher(tmp_path: Path) -> N
         os.kill(process.pid, number)
     assert len(list(batches)) == len(module.data.split.rows(keys.TRAIN)) - 1
     assert process.is_alive()
+
+
+def test_loaders_without_processes_leave_nothing_for_the_end_of_the_server_that_makes_many() -> None:
+    before = len(_finalizer_registry)
+    assert loader_processes(0)["num_workers"] == 0
+    assert len(_finalizer_registry) == before
 
 
 @pytest.mark.timeout(60)
