@@ -152,6 +152,7 @@ def _ignore_signals(_: int) -> None:
 
 
 def _kill_loaders() -> None:
+    """Kill the daemonic children, which `multiprocessing` would end by SIGTERM and then wait for."""
     for child in multiprocessing.active_children():
         if child.daemon:
             child.kill()
