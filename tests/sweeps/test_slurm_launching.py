@@ -386,7 +386,7 @@ def test_a_training_that_slurm_signals_before_its_time_limit_is_one_run_that_goe
 ) -> None:
     monkeypatch.setenv("SLURM_CONF", str(slurm))
     free = root / "free"
-    words = [*WORDS, "seed=0", "hydra.launcher.job_timeout=20", *slow(free, 20)]
+    words = [*WORDS, "num_workers=1", "seed=0", "hydra.launcher.job_timeout=20", *slow(free, 20)]
     process = sweeping(slurm, root, *words)
     wait_for_epoch(process, root)
     job, *_ = queue()
