@@ -78,7 +78,7 @@ def limits(run_folder: Path, place: Path) -> tuple[Cost, Cost]:
     """Return the cost of reading, decoding and preprocessing each file once, and of the forward passes."""
     network = open_run(run_folder).predictors[0]
     (name, store), *_ = network.stores(place, lasting=False).items()
-    files, size = sorted(place.iterdir()), network.record["batch_size"]
+    files, size = sorted(place.iterdir()), network.batch_size
 
     def pixels() -> list[np.ndarray]:
         with single_threaded_opencv(), ThreadPoolExecutor(cores()) as pool:

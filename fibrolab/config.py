@@ -21,7 +21,7 @@ from fibrolab import allowed
 from fibrolab.choices import refuse
 from fibrolab.command_line import NO_CHOICE, explain, flat, leaves_out_a_group, missing_value, prepared
 from fibrolab.errors import ConfigError, FibrolabError, StorageError
-from fibrolab.processes import end_with_parent
+from fibrolab.processes import end_with_parent, keep_freed_memory
 from fibrolab.storage import free_bytes, full_disk, is_full
 from fibrolab.sweeps import this_job
 
@@ -172,6 +172,7 @@ def run(job: Job, config: DictConfig) -> Any:
         FibrolabError: The job raised it, or a path that a setting names cannot be created or opened.
         Exception: A fault of the code, with its traceback.
     """
+    keep_freed_memory()
     try:
         return job(config)
     except OmegaConfBaseException as error:

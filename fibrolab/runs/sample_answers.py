@@ -5,7 +5,9 @@ The command `predict` and everything else that stages new pictures answer by `of
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -44,6 +46,8 @@ from fibrolab.runs.trained_run import TrainedRun
 
 RESEARCH = "use"  # column that says what the answers may be used for
 NAMES = (keys.SAMPLE_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.SITE)
+# A folder that cannot be made: to make and remove one can take longer than to decode a picture.
+NOWHERE = Path(os.devnull) / "none"
 T = TypeVar("T")
 Networks = Sequence[tuple[Predictor, Mapping[str, PixelStore]]]  # each with its stores by modality
 
@@ -121,7 +125,7 @@ class _Prepared:
         self.stores = [network.stores(cache, lasting=False) for network in networks]
         for stores in self.stores:
             for name, store in stores.items():
-                if name != keys.CLIP and store.preprocess.crop != "mask":
+                if _is_held(name, store):
                     stores[name] = self._filled.setdefault(name, {}).setdefault(store.folder, store)
 
     @property
@@ -134,6 +138,21 @@ class _Prepared:
             store.held[digest] = store.processed(pixels)
         if name in self._shown:
             self._shown[name](digest, pixels)
+
+
+def _is_held(modality: str, store: PixelStore) -> bool:
+    """Return whether the pixels of a modality are held in memory."""
+    return modality != keys.CLIP and store.preprocess.crop != "mask"
+
+
+@contextmanager
+def _cache(networks: Sequence[Predictor]) -> Iterator[Path]:
+    """Yield a temporary folder for what `_Prepared` leaves to the disk, or else `NOWHERE`."""
+    if all(_is_held(name, store) for each in networks for name, store in each.stores(NOWHERE).items()):
+        yield NOWHERE
+        return
+    with TemporaryDirectory(prefix="fibrolab-") as made:
+        yield Path(made)
 
 
 def require_cases(run: TrainedRun) -> None:
@@ -173,9 +192,9 @@ def of(
     date, digest, copy, error = (np.full(total, "", object) for _ in range(4))
     pixels = np.full((total, len(PIXELS)), np.nan)
     whole = _Predicted.nothing(len(run.predictors), total, len(rules.classes))
-    with TemporaryDirectory(prefix="fibrolab-") as cache, within_one():
+    with _cache(run.predictors) as cache, within_one():
         shown = dict.fromkeys(manifest.shown.tolist(), drawn.take) if drawn else {}
-        prepared = _Prepared(run.predictors, Path(cache), shown)
+        prepared = _Prepared(run.predictors, cache, shown)
         data, faults = new_input.unlabelled(manifest, rules.classes, prepared.take)
         if data is not None:
             if drawn:
@@ -186,7 +205,7 @@ def of(
             left[keys.PATIENT_ID][rows], date[rows] = zip(*_headers(data), strict=True)
             pixels[rows] = data.facts[keys.IMAGE][list(PIXELS.values())].to_numpy(np.float64)
             networks = list(zip(run.predictors, prepared.stores, strict=True))
-            part = _predicted(data, networks, Path(cache), nearest)
+            part = _predicted(data, networks, cache, nearest)
             whole.each[:, rows], whole.typical[rows], whole.nearest[rows] = part[:3]
             faults |= {int(rows[row]): text for row, text in part.faults.items()}
     error[list(faults)] = list(faults.values())

@@ -101,20 +101,22 @@ async def received(
         )
     names = [_name(file) for file in files]
     _refuse_names(names)
-    with tempfile.TemporaryDirectory(prefix="fibrolab-") as made:
-        folder = Path(made)
+    made = tempfile.TemporaryDirectory(prefix="fibrolab-")
+    folder = Path(made.name)
+    try:
         paths = [folder / name for name in names]
         pairs = zip(files, paths, strict=True)
         digests = [await run_in_threadpool(_write, file, path) for file, path in pairs]
         uploads = Uploads(folder, tuple(paths), tuple(digests))
-        try:
-            if table is not None:
-                uploads = await run_in_threadpool(_with_table, uploads, table)
-            yield uploads
-        except FibrolabError as error:  # a client knows the files by their names
-            if made not in str(error):
-                raise
-            raise type(error)(str(error).replace(f"{made}/", "")) from error
+        if table is not None:
+            uploads = await run_in_threadpool(_with_table, uploads, table)
+        yield uploads
+    except FibrolabError as error:  # a client knows the files by their names
+        if made.name not in str(error):
+            raise
+        raise type(error)(str(error).replace(f"{made.name}/", "")) from error
+    finally:
+        await run_in_threadpool(made.cleanup)  # in a thread: some disks take milliseconds to remove a folder
 
 
 def _name(file: UploadFile) -> str:

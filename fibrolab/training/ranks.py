@@ -38,7 +38,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fibrolab.errors import ConfigError, FibrolabError, TrainingError
-from fibrolab.processes import cores
+from fibrolab.processes import cores, keep_freed_memory
 from fibrolab.storage import put
 from fibrolab.training import rank_messages
 from fibrolab.training.devices import Place, devices_here, launched_device, place
@@ -348,6 +348,7 @@ def _rank(where: Rank, job: Path, writer: Connection | None) -> None:
     # A spawned process would spawn its loader processes too, each of which imports PyTorch.
     multiprocessing.set_start_method(None, force=True)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    keep_freed_memory()
     _speak_once(writer)
     from torch.distributed import PrefixStore, TCPStore
 

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import tempfile
 from functools import cache as cached
 from html import unescape
 from pathlib import Path
@@ -115,6 +116,19 @@ def test_each_picture_is_decoded_once_for_its_answer(
     assert sorted(decoded) == sorted(pictures.iterdir())
     found = found.set_index(keys.SAMPLE_ID)[CHANCES].astype(float)
     np.testing.assert_allclose(found.loc["again.png"], found.loc[first.name], atol=1e-6)
+
+
+def test_answers_to_pictures_write_nothing_to_the_disk(
+    trained: TrainedRun, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = list[str]()
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda *given: made.append("one"))
+    networks = trained.predictors
+    manifest = new_input.listed([pictures], networks[0].record, networks[0].module.inputs)
+    found = sample_answers.of(manifest, trained, answering.rules(trained, 0.1)[answering.SAMPLE])
+    assert len(found) == len(manifest)
+    assert set(found["error"]) == {""}
+    assert not made
 
 
 def test_the_page_takes_the_pixels_of_the_answers_and_reads_files_of_earlier_answers(

@@ -1,6 +1,7 @@
-"""Identity of processes: which of them have certainly ended."""
+"""Processes: which have certainly ended, and how they use memory and cores."""
 
 import dataclasses
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -70,3 +71,48 @@ def test_a_boot_ends_the_processes_of_the_machine_but_not_those_of_containers(
     before = dataclasses.replace(here, boot="earlier")
     assert processes.has_ended(before)
     assert not processes.has_ended(dataclasses.replace(before, namespace="pid:[1]"))
+
+
+FAULTS_OF_BATCHES = """
+import platform, resource, sys
+import numpy as np
+from fibrolab.processes import keep_freed_memory
+
+def batches(number):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(number):
+        layers = [np.ones(2**20) for _ in range(10)]  # 8 MiB each
+        del layers
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+batches(2)
+print(platform.libc_ver()[0], batches(10))
+"""
+
+
+def test_memory_that_is_freed_serves_the_next_batch() -> None:
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-c", FAULTS_OF_BATCHES, word], capture_output=True, text=True, check=True
+        ).stdout.split()
+        for word in ("kept", "as usual")
+    ]
+    kept, usual = (int(output[-1]) for output in outputs)
+    if outputs[0][0] == "glibc":
+        assert kept < usual / 10
+    else:
+        assert kept >= 0  # there is no such setting, and the call does nothing
+
+
+@pytest.mark.parametrize(("given", "wanted"), [({}, "4"), ({"OPENBLAS_THREAD_TIMEOUT": "20"}, "20")])
+def test_threads_of_openblas_sleep_at_once_unless_the_user_says_otherwise(
+    given: dict[str, str], wanted: str
+) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_THREAD_TIMEOUT"}
+    code = "import fibrolab, os, sys; print('numpy' in sys.modules, os.environ['OPENBLAS_THREAD_TIMEOUT'])"
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=environment | given, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.split() == ["False", wanted]

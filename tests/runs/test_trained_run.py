@@ -183,3 +183,14 @@ def test_a_repeated_evaluation_restores_the_record_of_the_checkpoint(root: Path,
     assert "has been scored once before, in this run (1 training)" in (
         (trained.folder / keys.REPORT_FILE).read_text()
     )
+
+
+@pytest.mark.parametrize(
+    ("trained_with", "accelerated", "wanted"), [(32, False, 8), (4, False, 4), (32, True, 32)]
+)
+def test_a_cpu_predicts_in_batches_that_stay_in_its_cache(
+    trained_with: int, accelerated: bool, wanted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: accelerated)
+    predictor = checkpoint.Predictor(Path("best.ckpt"), None, {"batch_size": trained_with})  # type: ignore[arg-type]
+    assert predictor.batch_size == wanted
