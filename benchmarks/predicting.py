@@ -1,14 +1,15 @@
 """Prediction from files against reading and preprocessing the same files, and memory for 4 times as many.
 
     python -m benchmarks.predicting
+    python -m benchmarks.predicting model=hybrid preprocess.size=224 pretrained=false
     python -m benchmarks.predicting --files 64 --width 96 --height 64 --epochs 1
 
-A small network is trained on phantoms. `predict` then stages files of noise in the size of a scan. The limit
-of the data path is to read, decode and preprocess each file once on all cores; `predict` also hashes and
-measures each picture, to tell copies and strangers, and writes tables and a page. On a CPU, no command can
-avoid the forward passes, which are measured apart. Prints files a second and CPU seconds of each, what
-proportion of the whole the limit is without and with the forward passes, and the memory of a process after N
-and after 4 N files.
+A network is trained on phantoms, with the settings that follow the options. `predict` then stages files of
+noise in the size of a scan. The limit of the data path is to read, decode and preprocess each file once on
+all cores; `predict` also hashes and measures each picture, to tell copies and strangers, and writes tables
+and a page. On a CPU, no command can avoid the forward passes, which are measured apart. Prints files a second
+and CPU seconds of each, what proportion of the whole the limit is without and with the forward passes, and
+the memory of a process after N and after 4 N files.
 """
 
 import argparse
@@ -113,11 +114,11 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=800)
     parser.add_argument("--height", type=int, default=600)
     parser.add_argument("--epochs", type=int, default=2)
-    given = parser.parse_args()
+    given, words = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as made:
         root = Path(made)
         settings = ["data.patients=60", "data.images_per_patient=1", f"trainer.max_epochs={given.epochs}"]
-        small = ["trainer.accelerator=cpu", "num_workers=0", "bootstrap.resamples=20"]
+        small = ["trainer.accelerator=cpu", "num_workers=0", "bootstrap.resamples=20", *words]
         trained = train(composed("train", f"paths.root={root}", *settings, *small))
         for name, number in (("files", given.files), ("more", 4 * given.files)):
             write_files(root / name, number, given.height, given.width)
