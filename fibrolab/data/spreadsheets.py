@@ -17,7 +17,7 @@ from fibrolab.data import binary_workbooks, sheet_contents
 from fibrolab.errors import ConfigError, DataError
 
 OPEN_DOCUMENT = "content.xml"  # part of an .ods with its sheets
-BEGINNINGS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")  # zip archive; Microsoft's compound file
+BEGINNINGS = (b"PK\x03\x04", binary_workbooks.COMPOUND)  # zip archive; Microsoft's compound file
 MOST_CELLS = 50_000_000  # up to the last row and column; each takes 40 bytes
 MOST_FILLED = 25_000_000  # of an .ods or .xls; each takes up to 140 bytes while it is read
 _WHOLE = 10**15  # whole numbers below it have all their digits in a spreadsheet

@@ -75,7 +75,8 @@ def _identity(evidence: Evidence) -> dict[str, int]:
 
 def burned_in(facts: pd.DataFrame) -> np.ndarray:
     """Return which files of a survey declare in their header that the pixels show who it is, bool (N,)."""
-    return facts["identity"].astype(str).str.contains(BURNED_IN, regex=False).to_numpy(bool)
+    declaring = [each for each in facts["identity"].unique() if BURNED_IN in str(each).split(",")]
+    return facts["identity"].isin(declaring).to_numpy(bool)
 
 
 def _burned_in(evidence: Evidence) -> dict[str, Any]:
