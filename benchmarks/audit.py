@@ -75,6 +75,8 @@ def facts(content: np.ndarray) -> pd.DataFrame:
         mode="L",
         format="JPEG",
         identity="",
+        pixel_aspect=1.0,
+        profile_shift=0,
         lowest=0,
         highest=255,
         impossible_colours=0.0,

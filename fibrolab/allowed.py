@@ -305,6 +305,7 @@ ALLOWED: dict[str, Allowed] = {  # by the name of the setting; * stands for any 
     "loggers.*.name": or_null(Allowed("text", lambda value: isinstance(value, str | int))),
     "loggers.*.version": or_null(Allowed("text or a number", lambda value: isinstance(value, str | int))),
     "callbacks.*.check_finite": Allowed("true or false", lambda value: isinstance(value, bool)),
+    "loggers.*.offline": Allowed("true or false", lambda value: isinstance(value, bool)),
 }
 
 

@@ -54,6 +54,10 @@ class Outbox:
         """Take a record; `deliver` sends it."""
         self._waiting.append(Record(kind, values))
 
+    def records(self) -> list[Record]:
+        """Return the waiting records."""
+        return list(self._waiting)
+
     def deliver(self, last: bool = False) -> bool:
         """Send the waiting records; return whether none is left.
 

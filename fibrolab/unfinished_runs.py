@@ -23,8 +23,9 @@ class UnfinishedRun(Resumed):
 
     @property
     def params(self) -> dict[str, str]:
-        """Its parameters in MLflow."""
-        return dict(self._run.data.params)
+        """Its parameters in MLflow, and those that wait for a server, as after a kill during an outage."""
+        waiting = (record.values for record in self._outbox.records() if record.kind == "params")
+        return self._run.data.params | {name: value for values in waiting for name, value in values}
 
     def take(self, uri: str, process: Mapping[str, Any]) -> str | None:
         """Make this process the one that trains the run; return its parent run if that is a sweep.

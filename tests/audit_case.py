@@ -35,6 +35,7 @@ def facts_of(contents: list[int], **columns: Any) -> pd.DataFrame:
     }
     same = {"width": 640, "height": 480, "mode": "L", "format": "PNG", "black": 0.2, "identity": ""}
     same |= {"cut_width": 640, "cut_height": 480}
+    same |= {"pixel_aspect": 1.0, "profile_shift": 0}
     same |= {"lowest": 0, "highest": 240, "impossible_colours": 0.0, "tiled": 0}
     borders = dict.fromkeys(("border_top", "border_bottom", "border_left", "border_right"), 0.1)
     return pd.DataFrame(kind | columns).assign(

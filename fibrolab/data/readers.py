@@ -135,11 +135,11 @@ def patient_and_date(path: Path) -> tuple[str, str]:
     """
     if not is_dicom(path):
         return "", ""
-    from fibrolab.data.formats import dicom
+    from fibrolab.data.formats import dicom_identity
 
     content = read_bytes(path)
     with _unreadable_errors(path):
-        return dicom.patient_and_date(content)
+        return dicom_identity.patient_and_date(content)
 
 
 def is_dicom(path: Path) -> bool:

@@ -128,7 +128,7 @@ def shared_text(archive: zipfile.ZipFile) -> int:
     total = 0
     for name in names:
         if name.startswith("xl/worksheets/") and name.endswith(".xml"):
-            for found in _matches(archive, name, _SHARED):
+            for found in matches(archive, name, _SHARED):
                 number = int(found[1])
                 total += lengths[number] if number < len(lengths) else 0
     return total
@@ -140,7 +140,7 @@ def uncomputed(archive: zipfile.ZipFile, sheet: str) -> list[str]:
     Programs that write formulas without computing them leave such cells, which are read as empty ones.
     """
     part = _part_of(archive, sheet)
-    return [found[1].decode() for found in _matches(archive, part, _FORMULA)] if part else []
+    return [found[1].decode() for found in matches(archive, part, _FORMULA)] if part else []
 
 
 def _part_of(archive: zipfile.ZipFile, sheet: str) -> str:
@@ -164,7 +164,7 @@ def _part_of(archive: zipfile.ZipFile, sheet: str) -> str:
     return part if part in names else ""
 
 
-def _matches(archive: zipfile.ZipFile, name: str, pattern: re.Pattern[bytes]) -> Iterator[re.Match[bytes]]:
+def matches(archive: zipfile.ZipFile, name: str, pattern: re.Pattern[bytes]) -> Iterator[re.Match[bytes]]:
     """Yield the matches of a pattern in a part, which are shorter than `_LONGEST`."""
     kept = b""
     with archive.open(name) as part:

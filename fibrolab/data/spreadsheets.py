@@ -1,6 +1,7 @@
 """Files of Excel and LibreOffice (.xlsx, .xlsm, .xlsb, .xls, .ods) as the text that a CSV would have."""
 
 import datetime
+import io
 import lzma
 import re
 import struct
@@ -12,13 +13,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from fibrolab.choices import unknown
-from fibrolab.data import sheet_contents
+from fibrolab.data import binary_workbooks, sheet_contents
 from fibrolab.errors import ConfigError, DataError
 
 OPEN_DOCUMENT = "content.xml"  # part of an .ods with its sheets
-BEGINNINGS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")  # zip archive; Microsoft's compound file
+BEGINNINGS = (b"PK\x03\x04", binary_workbooks.COMPOUND)  # zip archive; Microsoft's compound file
 MOST_CELLS = 50_000_000  # up to the last row and column; each takes 40 bytes
-MOST_FILLED = 25_000_000  # of an .ods; each takes up to 140 bytes while it is read
+MOST_FILLED = 25_000_000  # of an .ods or .xls; each takes up to 140 bytes while it is read
 _WHOLE = 10**15  # whole numbers below it have all their digits in a spreadsheet
 _EXACT = 2**53  # and below it in the file, where they are floating point numbers
 # What zipfile raises of damaged, encrypted and unusual archives.
@@ -28,6 +29,11 @@ _OF_ARCHIVES = (
 )
 # A cell of an .xlsx with its column and row. The size that a sheet states may be absent or wrong.
 _CELL = re.compile(rb"""<(?:\w+:)?c\s(?:[^>]*?\s)?r=["']([A-Z]{1,3})(\d{1,7})["']""")
+_PROTECTED = "{} is protected by a password: save it without one."
+# Line breaks and tabs within the text of an .ods, and the parts beside it that say of what kind the file is.
+_BREAK = re.compile(rb"<text:(line-break|tab)\b[^>]*?(?:/>|>\s*</text:\1\s*>)")
+_BREAKS = {b"line-break": b"\n", b"tab": b"\t"}
+_BESIDE = ("mimetype", "META-INF/manifest.xml")
 _LONGEST_CELL = 1024  # bytes of such a match at most
 _EXTENT = re.compile(rb"\x94\x01\x10.{4}(.{4}).{4}(.{4})", re.DOTALL)  # last row and column of an .xlsb
 
@@ -57,7 +63,7 @@ def read(path: Path, sheet: str | None, largest: int) -> list[list[str]]:
 
     _check_size(path, largest)
     try:
-        with path.open("rb") as file:
+        with _opened(path) as file:
             workbook = calamine.CalamineWorkbook.from_filelike(file)
             chosen = _chosen(path, workbook, sheet)
             found = workbook.get_sheet_by_name(chosen)
@@ -67,7 +73,7 @@ def read(path: Path, sheet: str | None, largest: int) -> list[list[str]]:
     except (ConfigError, DataError):
         raise
     except calamine.PasswordError:
-        raise DataError(f"{path} is protected by a password: save it without one.") from None
+        raise DataError(_PROTECTED.format(path)) from None
     except (calamine.CalamineError, OSError) as error:
         raise DataError(_damaged(path, error)) from None
     except BaseException as error:
@@ -79,6 +85,28 @@ def read(path: Path, sheet: str | None, largest: int) -> list[list[str]]:
         row[:] = map(_text, row)
     _fill_down(rows, merged)
     return rows
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """Open a workbook; of an .ods, with the line breaks and tabs as characters, since calamine drops them."""
+    if not zipfile.is_zipfile(path):
+        return path.open("rb")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            content = archive.read(OPEN_DOCUMENT) if OPEN_DOCUMENT in names else b""
+            if not _BREAK.search(content):
+                return path.open("rb")
+            parts = {name: archive.read(name) for name in names if name in _BESIDE}
+    except _OF_ARCHIVES as error:
+        raise DataError(_damaged(path, error)) from None
+    parts[OPEN_DOCUMENT] = _BREAK.sub(lambda found: _BREAKS[found[1]], content)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, part in parts.items():
+            archive.writestr(name, part)
+    file.seek(0)
+    return file
 
 
 def _require_values(path: Path, sheet: str) -> None:
@@ -109,6 +137,10 @@ def _damaged(path: Path, error: BaseException) -> str:
 def _check_size(path: Path, largest: int) -> None:
     """Refuse an archive that unpacks to too much, or whose sheet reaches too far: memory would end."""
     if not zipfile.is_zipfile(path):
+        found = binary_workbooks.of_xls(path.read_bytes())
+        if found is None:
+            raise DataError(_PROTECTED.format(path))
+        _require_moderate(path, found, largest)
         return
     reached: list[tuple[int, int]] = []
     try:
@@ -134,11 +166,17 @@ def _check_content(path: Path, archive: zipfile.ZipFile, largest: int) -> None:
         with archive.open(OPEN_DOCUMENT) as part:
             found = sheet_contents.of_open_document(part, partial(_is_too_much, largest=largest))
     else:
-        found = sheet_contents.Content(0, sheet_contents.shared_text(archive))
+        text = sheet_contents.shared_text(archive) + binary_workbooks.shared_text(archive)
+        found = sheet_contents.Content(0, text)
+    _require_moderate(path, found, largest)
+
+
+def _require_moderate(path: Path, found: sheet_contents.Content, largest: int) -> None:
+    """Refuse what `_is_too_much`."""
     if not _is_too_much(found, largest):
         return
     if found.area > MOST_CELLS:
-        _require_near(path, *found.last)
+        raise _too_far(path, *found.last)
     raise DataError(
         f"{path} has {found.cells:,} filled cells or more with {found.text / 2**20:,.0f} MiB of text; up to "
         f"{MOST_FILLED:,} with {largest / 2**20:,.0f} MiB are read. Keep only the sheet and the columns that "
@@ -153,10 +191,14 @@ def _is_too_much(found: sheet_contents.Content, largest: int) -> bool:
 def _require_near(path: Path, column: int, row: int) -> None:
     """Refuse a sheet whose last cell is in this column and row, if it has more than `MOST_CELLS`."""
     if column * row > MOST_CELLS:
-        raise DataError(
-            f"{path} has a sheet that reaches to the cell {_letters(column)}{row}: delete the rows and "
-            "columns beyond the table, or save the sheet as CSV UTF-8."
-        )
+        raise _too_far(path, column, row)
+
+
+def _too_far(path: Path, column: int, row: int) -> DataError:
+    return DataError(
+        f"{path} has a sheet that reaches to the cell {_letters(column)}{row}: delete the rows and columns "
+        "beyond the table, or save the sheet as CSV UTF-8."
+    )
 
 
 def _reached(archive: zipfile.ZipFile) -> Iterator[tuple[int, int]]:

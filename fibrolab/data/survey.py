@@ -31,6 +31,8 @@ EMPTY = {
     "frames": 0,
     "fps": 0.0,
     "identity": "",
+    "pixel_aspect": 1.0,
+    "profile_shift": 0,
     "cut_width": 0,
     "cut_height": 0,
     "pixels": "",
@@ -52,7 +54,7 @@ SURVEYED = tuple(name for name in FACTS if name != THUMBNAILS)
 # Columns that an audit and its baselines read, and no answer to a new file.
 AUDITED = ("pixels", THUMBNAILS, "lowest", "highest", "impossible_colours", "tiled")
 ANSWERED = tuple(name for name in FACTS if name not in AUDITED)
-VERSION = 12  # raise it when columns are added or measured otherwise: all files are then measured again
+VERSION = 13  # raise it when columns are added or measured otherwise: all files are then measured again
 _HASH_SIDE = 16  # 16 x 16 low frequencies: a perceptual hash of 256 bits
 # A long side is first averaged in blocks, to no less than so many times the thumbnail's (`reducing_gap` of
 # Pillow), in a third of the time. Of the Kaggle set's 6,323 pictures no hash changes at 224 px; enlarged to
@@ -86,12 +88,14 @@ def survey(
     Returns:
         One row per sample with these columns. Of the file: SHA-256 of its bytes (`file_sha256`), size
         [bytes], width and height [pixels], mode, format by content, number of frames, frames a second (0 for
-        a single image) and the DICOM header fields that still identify a person (`identity`). Of the part
-        that is used: SHA-256 of bytes and view (`sha256`); its size `cut_width` and `cut_height` [pixels];
-        SHA-256 of the decoded grey `pixels`; 256-bit perceptual hash; thumbnail, 32 x 32 bytes; mean and SD
-        of the grey levels; proportion of black pixels; lowest and highest level; proportion of impossible
-        colours, and whether the image is tiled (`pixel_plausibility`, 0 or 1); black border on each side as a
-        proportion of the side. `error` is empty for a readable file.
+        a single image), the DICOM header fields that still identify a person (`identity`), height of a pixel
+        divided by its width (`pixel_aspect`), and the most levels by which a colour profile shows a grey
+        otherwise than it is stored (`profile_shift`). Of the part that is used: SHA-256 of bytes and view
+        (`sha256`); its size `cut_width` and `cut_height` [pixels]; SHA-256 of the decoded grey `pixels`;
+        256-bit perceptual hash; thumbnail, 32 x 32 bytes; mean and SD of the grey levels; proportion of black
+        pixels; lowest and highest level; proportion of impossible colours, and whether the image is tiled
+        (`pixel_plausibility`, 0 or 1); black border on each side as a proportion of the side. `error` is
+        empty for a readable file.
 
     Raises:
         StorageError: The database cannot be read or written.
@@ -215,6 +219,8 @@ def _facts_of(file: OpenFile, item: Media, take: Take | None, columns: Sequence[
         "frames": header.frames,
         "fps": float(header.fps),
         "identity": ",".join(header.identity),
+        "pixel_aspect": float(header.pixel_aspect),
+        "profile_shift": header.profile_shift,
         "cut_width": grey.shape[1],
         "cut_height": grey.shape[0],
         "phash": perceptual_hash(grey),

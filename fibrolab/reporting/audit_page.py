@@ -42,6 +42,11 @@ ADVICE = {
     "them.",
     "personal_columns": "Remove these columns from the table, or rename them if they hold no personal data.",
     "identity": "Remove these fields from the files before they are shared or logged.",
+    "burned_in": "Black out the text in the files before anything is shared; preprocess.crop=borders keeps "
+    "it from the network only.",
+    "pixel_aspect": "Export the pictures with square pixels and in one shape, which a network could learn "
+    "instead of the liver.",
+    "colour_profile": "Convert all files to sRGB or to grey of gamma 2.2, or remove a profile that is wrong.",
     "transparent": "Remove the channel of transparency, if the pictures look right without it.",
     "low_range": "Set data.decode.bits to the number of bits that the files use, such as 12, or export them "
     "again with their full range.",

@@ -15,6 +15,7 @@ from fibrolab import keys
 from fibrolab.data import audit as engine
 from fibrolab.data.audit import examine
 from fibrolab.data.audit.model_free import SHORTCUTS, baselines
+from fibrolab.data.formats.contract import BURNED_IN
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.splits import Split, holdout, undrawn
 
@@ -196,6 +197,26 @@ CASES: dict[tuple[str, str], tuple[Callable[[], Found], Callable[[], Found]]] = 
     ),
     ("tiled_planes", "warning"): (lambda: one_image(tiled=1), lambda: one_image(tiled=0)),
     ("identity", "warning"): (lambda: one_image(identity="PatientName"), lambda: one_image(identity="")),
+    ("burned_in", "warning"): (
+        lambda: one_image(identity=BURNED_IN),
+        lambda: one_image(identity="PatientName"),
+    ),
+    ("pixel_aspect", "warning"): (
+        lambda: one_image(pixel_aspect=1.1),
+        lambda: with_facts(pixel_aspect=1.1),
+    ),
+    ("pixel_aspect", "note"): (
+        lambda: one_image(pixel_aspect=1.25, cut_width=800),  # of the same shape as the others
+        lambda: one_image(pixel_aspect=1.25),
+    ),
+    ("colour_profile", "warning"): (
+        lambda: one_image(profile_shift=10),
+        lambda: one_image(profile_shift=9),
+    ),
+    ("colour_profile", "note"): (
+        lambda: with_facts(profile_shift=10),
+        lambda: with_facts(profile_shift=9),
+    ),
     ("personal_columns", "warning"): (lambda: columns(birth_date="x"), lambda: columns(reader="x")),
     ("pseudo_masks", "warning"): (lambda: changed(masks_from="a run's maps"), lambda: changed(masks_from="")),
     ("left_out", "note"): (lambda: changed(left_out=("a.txt is text.",)), lambda: changed(left_out=())),

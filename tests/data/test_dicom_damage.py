@@ -31,7 +31,7 @@ from pydicom.uid import (
 )
 
 from fibrolab.data.formats import dicom
-from fibrolab.data.formats.dicom import identity
+from fibrolab.data.formats.dicom_identity import identity
 from fibrolab.data.readers import decode, decode_clip, describe, read_image
 from fibrolab.errors import UnreadableImageError
 
@@ -212,7 +212,12 @@ def test_threads_read_what_one_thread_reads() -> None:
         ({"PatientBirthDate": "19610101"}, ()),
         ({"PatientIdentityRemoved": "YES", "PatientName": "Case Seventeen"}, ()),
         ({"PatientIdentityRemoved": "YES", "OtherPatientNames": "Doe^Jane"}, ("OtherPatientNames",)),
-        ({"PatientIdentityRemoved": "NO", "PatientName": "Doe^Jane"}, ("PatientName",)),
+        (
+            {"PatientIdentityRemoved": "NO", "PatientName": "Doe^Jane"},
+            ("PatientName", "PatientIdentityRemoved=NO"),
+        ),
+        ({"BurnedInAnnotation": "YES"}, ("BurnedInAnnotation=YES",)),
+        ({"BurnedInAnnotation": "NO", "PatientIdentityRemoved": ""}, ()),
     ],
 )
 def test_fields_that_still_identify_the_patient_are_named(

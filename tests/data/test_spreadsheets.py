@@ -442,3 +442,31 @@ def test_notes_blanks_and_groups_of_libreoffice_are_read_as_shown(tmp_path: Path
         tmp_path / "notes.ods", head, grouped, xml_row(words("<text:span>P</text:span>2"), words("y"))
     )
     assert tables.read(path).to_numpy().tolist() == [["P 1", "0.5"], ["P2", "y"]]
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        ("<text:p>P1</text:p><text:p>b</text:p>", "P1\nb"),
+        ("<text:p>P1<text:line-break/>b</text:p>", "P1\nb"),
+        ("<text:p><text:span>P1<text:line-break></text:line-break></text:span>b</text:p>", "P1\nb"),
+        ("<text:p>P1</text:p><text:p/><text:p>b</text:p>", "P1\n\nb"),
+        ("<text:p>P1<text:tab/>b<text:tab text:tab-ref='1'/>c</text:p>", "P1\tb\tc"),
+    ],
+)
+def test_a_line_break_of_libreoffice_is_that_of_the_same_table_in_excel(
+    path: Path, cell: str, text: str
+) -> None:
+    stated = f"<table:table-cell office:value-type='string'>{cell}</table:table-cell>"
+    given = open_document(path.with_suffix(".ods"), xml_row(words("id")), xml_row(stated))
+    assert tables.read(given)["id"].tolist() == [text]
+    assert tables.read(workbook(path, ["id"], [text]))["id"].tolist() == [text]
+
+
+def test_damage_beside_the_sheets_of_libreoffice_is_reported(tmp_path: Path) -> None:
+    path = open_document(tmp_path / "a.ods", xml_row(words("id")), xml_row(words("P<text:line-break/>1")))
+    plain = rewritten(path, "mimetype", lambda kind: kind).read_bytes()
+    assert tables.read(path)["id"].tolist() == ["P\n1"]
+    path.write_bytes(plain.replace(b"opendocument.spreadsheet", b"opendocument.spreadsheat", 1))
+    with pytest.raises(DataError, match="is damaged, or not a file of a spreadsheet"):
+        tables.read(path)

@@ -18,12 +18,14 @@ from mlflow_server import Server, serving
 
 from fibrolab import keys, syncing, tracked_run
 from fibrolab.analyses.evaluating import evaluate
+from fibrolab.analyses.run_files import write_config
 from fibrolab.callbacks.curve_logger import CurveLogger
 from fibrolab.errors import ConfigError, InUseError, StorageError
 from fibrolab.runs.trained_run import open_run
 from fibrolab.tracked_run import NOTE, TrackedRun
 from fibrolab.tracking import PROCESS, SWEEP, reopen, send_unsent, track
 from fibrolab.tracking_journal import JOURNAL, LOCK, unsent
+from fibrolab.training import resuming
 from fibrolab.unfinished_runs import UnfinishedRun
 
 SECRET = "s3cr3t-w0rd"
@@ -183,6 +185,23 @@ def test_a_run_that_failed_during_an_outage_is_running_while_it_goes_on(store: S
         assert "error" not in found.data.tags
     assert store.found(again.id).info.status == "FINISHED"
     assert not store.folder(again).exists()
+
+
+def test_the_batch_size_that_was_found_during_an_outage_is_that_of_the_resumed_run(store: Store) -> None:
+    with contextlib.suppress(KeyboardInterrupt), store.run() as killed:
+        store.up = False
+        killed.log_params({"batch_size": 96})
+        raise KeyboardInterrupt
+    store.up = True
+    store.client.delete_tag(killed.id, PROCESS)  # its process, which is that of the tests, has ended
+    assert "batch_size" not in store.found(killed.id).data.params
+    tracking = [f"tracking.{name}={store.place[name]}" for name in ("uri", "artifacts")]
+    write_config(composed("batch_size=auto", *tracking), killed.folder)
+    config, resumed = resuming.opened(composed("batch_size=auto", f"resume={killed.id}", *tracking))
+    assert config.batch_size == 96
+    with store.run(resumed=resumed) as again:
+        again.log_params({"seed": 1})
+    assert store.found(again.id).data.params == {"batch_size": "96", "seed": "1"}
 
 
 def test_a_run_that_another_process_sends_is_left_as_it_is(store: Store) -> None:

@@ -185,6 +185,14 @@ def test_numbers_that_are_accepted_build_the_network_and_its_optimizer(
         (["callbacks.checkpoint.every_minutes=0"], "every_minutes=0 is not a number above 0"),
         (["trainer.requeue=often"], "trainer.requeue=often is neither true nor false"),
         (["callbacks.early_stopping.min_delta=abc"], "min_delta=abc is not a number"),
+        (
+            ["callbacks.early_stopping.check_finite=1"],
+            "callbacks.early_stopping.check_finite=1 is not true or",
+        ),
+        (
+            ["loggers=wandb", "loggers.wandb.offline=often"],
+            "loggers.wandb.offline=often is not true or false",
+        ),
         (["loss=binary"], "it needs two classes, and this task has 5"),
         (["loss=dice"], "loss=dice is a loss of pixels, and this task classifies samples: use one of binary"),
         (["model=unet", "loss=focal"], "loss=focal is a loss of samples, and this task classifies pixels"),

@@ -1,15 +1,22 @@
 """Faults that a run refuses before it trains, each with a sentence that says how to correct it."""
 
+import inspect
 from pathlib import Path
 
+import lightning as L
 import pandas as pd
 import pytest
+import torch
 from compose import composed, run_folder
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.demos.boring_classes import BoringModel
+from lightning.pytorch.loggers import WandbLogger
 from mlflow.tracking import MlflowClient
 
 from fibrolab import keys
 from fibrolab.errors import FibrolabError
 from fibrolab.pipeline import run
+from fibrolab.training import trainer_parts
 
 SMALL = ["debug=fast_dev_run", "data.patients=60", "data.images_per_patient=1", "data.size=32"]
 
@@ -32,6 +39,10 @@ SMALL = ["debug=fast_dev_run", "data.patients=60", "data.images_per_patient=1", 
         (["callbacks.early_stopping=5"], "callbacks.early_stopping=5 does not name a Callback"),
         (["+callbacks.mine._target_=pathlib.Path"], "is not a lightning.pytorch.callbacks.callback.Callback"),
         (["loggers=wandb"], "loggers.wandb needs a package that is not installed"),
+        (
+            ["loggers=wandb", "loggers.wandb.offline=true"],
+            "loggers.wandb needs a package that is not installed",
+        ),
         (["preprocess.size=64.5"], "size"),
         (["model._target_=fibrolab.nothing.Model"], "cannot be imported"),
         (["model._target_=no.Model", "+loss._target_=no.Loss", "data.root=/nowhere"], "2 settings cannot be"),
@@ -92,3 +103,35 @@ def test_training_stops_early_and_reports_the_best_epoch(root: Path) -> None:
         "best.validation.csv",
         "last.ckpt",
     }
+
+
+class Undefined(BoringModel):
+    """A network whose validation measures what is not defined, such as an AUC of one class."""
+
+    def validation_step(self, *_: object) -> None:
+        """Log it."""
+        self.log("val/loss", torch.tensor(torch.nan))
+
+
+@pytest.mark.parametrize(("is_checked", "epochs"), [(False, 3), (True, 1)])
+def test_a_metric_that_is_not_finite_ends_the_training_where_it_is_asked_for(
+    is_checked: bool, epochs: int, tmp_path: Path
+) -> None:
+    checked = f"callbacks.early_stopping.check_finite={is_checked}".lower()
+    (stopping,) = [
+        each
+        for each in trainer_parts.callbacks(composed(checked), tmp_path)
+        if isinstance(each, EarlyStopping)
+    ]
+    trainer = L.Trainer(
+        max_epochs=3, limit_train_batches=1, limit_val_batches=1, accelerator="cpu", logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        callbacks=[stopping],
+    )  # fmt: skip
+    trainer.fit(Undefined())
+    assert trainer.current_epoch == epochs
+
+
+def test_the_settings_of_wandb_are_those_of_lightning_s_logger() -> None:
+    settings = composed("loggers=wandb").loggers.wandb
+    assert settings.keys() - {"_target_"} <= inspect.signature(WandbLogger).parameters.keys()

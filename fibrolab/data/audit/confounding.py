@@ -9,6 +9,8 @@ from fibrolab import keys
 from fibrolab.data.audit import acquisition
 from fibrolab.data.audit.evidence import Evidence, codes
 from fibrolab.data.audit.finding import ALPHA, Finding, counted
+from fibrolab.data.audit.hygiene import burned_in
+from fibrolab.data.audit.pixels import pixel_shapes, profile_shifts
 
 STRONG = 0.2  # Cramér's V: below it, the association is too weak for a warning
 TABLES = 9_999  # random tables for a p value: the smallest possible p value is ALPHA
@@ -19,6 +21,9 @@ FACTS = {
     "mode": "its colour mode",
     "format": "its file format",
     "border": "the shape of its black border",
+    "pixel_aspect": "the shape of its pixels",
+    "profile": "its colour profile",
+    "burned_in": "whether its header declares names in the pixels",
     keys.SCANNER: "the scanner",
     keys.SITE: "the site",
 }
@@ -104,6 +109,9 @@ def _values(evidence: Evidence) -> dict[str, np.ndarray]:
         "mode": codes(facts["mode"]),
         "format": codes(facts["format"]),
         "border": codes(border),
+        "pixel_aspect": codes(pixel_shapes(facts)),
+        "profile": codes(profile_shifts(facts)),
+        "burned_in": codes(burned_in(facts)),
         keys.SCANNER: codes(table[keys.SCANNER]),
         keys.SITE: codes(table[keys.SITE]),
     }

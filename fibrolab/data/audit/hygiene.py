@@ -11,6 +11,7 @@ import pandas as pd
 from fibrolab import keys
 from fibrolab.data.audit.evidence import Evidence, distinct_in
 from fibrolab.data.audit.finding import Finding, counted, listed
+from fibrolab.data.formats.contract import BURNED_IN
 
 # Names of columns with personal data, which a hospital's table may contain and every run would then log.
 _PERSONAL = re.compile(
@@ -33,6 +34,7 @@ def hygiene(evidence: Evidence) -> tuple[dict[str, Any], list[Finding]]:
         "patients_with_two_labels": int((labels_each > 1).sum()),
         "implausible": implausible(evidence.manifest.table),
         "identity": _identity(evidence),
+        "burned_in": _burned_in(evidence),
         "without_patient": int((~known).sum()),
         "personal_columns": _personal_columns(evidence),
     }
@@ -71,13 +73,44 @@ def _identity(evidence: Evidence) -> dict[str, int]:
     return dict(sorted(fields.items()))
 
 
+def burned_in(facts: pd.DataFrame) -> np.ndarray:
+    """Return which files of a survey declare in their header that the pixels show who it is, bool (N,)."""
+    declaring = [each for each in facts["identity"].unique() if BURNED_IN in str(each).split(",")]
+    return facts["identity"].isin(declaring).to_numpy(bool)
+
+
+def _burned_in(evidence: Evidence) -> dict[str, Any]:
+    """Count the files, patients and, where there are several sites, files by site with `burned_in`."""
+    rows = {name: burned_in(facts) for name, facts in evidence.surveys.items()}
+    files = pd.concat([facts["file_sha256"][rows[name]] for name, facts in evidence.surveys.items()])
+    if files.empty:
+        return {}
+    some = np.logical_or.reduce(list(rows.values()))
+    patients, sites = evidence.patient[some], evidence.manifest.table[keys.SITE]
+    found: dict[str, Any] = {"files": files.nunique(), "patients": len(np.unique(patients[patients >= 0]))}
+    if sites.nunique() > 1:
+        samples = pd.Series(some).groupby(sites.to_numpy()).sum()
+        found["samples_by_site"] = {str(site): int(number) for site, number in samples.items()}
+    return found
+
+
 def _findings(found: dict[str, Any], samples: int, skipped: int, classes: int) -> Iterator[Finding]:
-    if found["identity"]:
-        fields = [f"{name} in {counted(number, 'file')}" for name, number in found["identity"].items()]
+    fields = [f"{name} in {counted(n, 'file')}" for name, n in found["identity"].items() if name != BURNED_IN]
+    if fields:
         yield Finding(
             "identity",
             "warning",
             f"DICOM headers still identify patients: {listed(fields)}. Anonymise the files.",
+        )
+    if burned := found["burned_in"]:
+        of_sites = [f"{site or 'unknown'} {n:,}" for site, n in burned.get("samples_by_site", {}).items()]
+        where = f" (samples by site: {listed(of_sites)})" if of_sites else ""
+        yield Finding(
+            "burned_in",
+            "warning",
+            f"DICOM headers declare that the pixels show who the patient is ({BURNED_IN}): "
+            f"{counted(burned['files'], 'file')} of {counted(burned['patients'], 'patient')}{where}. "
+            "Figures, pages and exports show these pixels.",
         )
     if columns := found["personal_columns"]:
         yield Finding(

@@ -13,6 +13,8 @@ from fibrolab.errors import UnreadableImageError
 LARGEST_SCAN = 2**26  # pixels of one image, 8192 x 8192; a small file can declare, and unpack to, far more
 LARGEST_CLIP = 2**28  # pixels of a clip in memory: half a minute of 640 x 480 at 30 frames a second
 
+BURNED_IN = "BurnedInAnnotation=YES"  # in `Header.identity`: the pixels show who it is (PS3.3, C.7.6.1.1.5)
+
 
 class UnsupportedError(Exception):
     """A file that is whole, but of a kind that is not read; the reader names the file and what to do."""
@@ -29,7 +31,10 @@ class Header(NamedTuple):
             `MP4 h264`.
         frames: Number of images in the file; counted in a video, since its container only estimates it.
         fps: Frames a second; 0 for one image, or if the file does not state it.
-        identity: Names of the fields of the DICOM header that still identify the patient.
+        identity: Names of the fields of the DICOM header that still identify the patient, and what it
+            declares of that (`dicom_identity`).
+        pixel_aspect: Height of a pixel divided by its width; 1 if the file states neither.
+        profile_shift: Levels by which the colour profile of a picture shows a grey otherwise, at most.
     """
 
     width: int
@@ -39,6 +44,8 @@ class Header(NamedTuple):
     frames: int = 1
     fps: float = 0.0
     identity: tuple[str, ...] = ()
+    pixel_aspect: float = 1.0
+    profile_shift: int = 0
 
 
 class Clip(NamedTuple):

@@ -7,7 +7,6 @@ import io
 import logging
 import warnings
 import zlib
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from fibrolab.data.formats import dicom_jpeg, dicom_palette, video
+from fibrolab.data.formats import dicom_identity, dicom_jpeg, dicom_palette, pixel_shape, video
 from fibrolab.data.formats.contract import (
     LARGEST_CLIP,
     Clip,
@@ -78,27 +77,6 @@ _IMAGE_PIXEL = (  # attributes of PS3.3, C.7.6.3, that are needed to decode pixe
 )
 _STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51")  # of codestreams: JPEG and JPEG-LS, JPEG 2000
 _GREY_SCALE = ("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth")
-# Fields of the basic profile for de-identification (PS3.15, table E.1-1) that identify a person: those that
-# the profile removes, and those that it allows to be replaced by a dummy value. Not listed are pseudonyms
-# (PatientID, AccessionNumber) and fields that name no person (InstitutionName, the manifest's site).
-REMOVED = (
-    "OtherPatientIDs",
-    "OtherPatientNames",
-    "PatientBirthName",
-    "PatientMotherBirthName",
-    "PatientAddress",
-    "PatientTelephoneNumbers",
-    "ResponsiblePerson",
-    "MilitaryRank",
-    "MedicalRecordLocator",
-    "PerformingPhysicianName",
-    "NameOfPhysiciansReadingStudy",
-    "PhysiciansOfRecord",
-    "RequestingPhysician",
-    "OperatorsName",
-)
-REPLACED = ("PatientName", "PatientBirthDate", "ReferringPhysicianName")
-_ANONYMOUS = ("anon", "deident", "de-ident", "removed", "redacted", "unknown", "none", "n/a", "no name")
 # Warnings about unusual headers do not concern the user: a file that cannot be decoded raises an error.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 warnings.filterwarnings("ignore", module="pydicom")
@@ -306,7 +284,8 @@ def _header(dataset: pydicom.Dataset) -> Header:
         format=f"DICOM {dataset.file_meta.TransferSyntaxUID.keyword}",
         frames=count,
         fps=_fps(dataset, count) if count > 1 else 0.0,
-        identity=identity(dataset),
+        identity=dicom_identity.identity(dataset),
+        pixel_aspect=pixel_shape.of_dicom(dataset),
     )
 
 
@@ -550,49 +529,12 @@ def _video_stream(dataset: pydicom.Dataset) -> bytes:
 
 
 def _video_header(dataset: pydicom.Dataset, stream: Header) -> Header:
-    """Return the header of a DICOM file with the size, frames and frame rate of its video stream."""
-    return _header(dataset)._replace(
+    """Return the header of a DICOM file with the properties of its video stream."""
+    stated = _header(dataset)
+    return stated._replace(
         width=stream.width,
         height=stream.height,
         frames=stream.frames,
         fps=_fps(dataset, stream.frames) or stream.fps,
+        pixel_aspect=stream.pixel_aspect if stated.pixel_aspect == 1 else stated.pixel_aspect,
     )
-
-
-def patient_and_date(content: bytes) -> tuple[str, str]:
-    """Return PatientID and StudyDate (2024-01-31) of a DICOM file, empty if absent or no date.
-
-    The pixels are not read.
-    """
-    dataset = pydicom.dcmread(
-        io.BytesIO(content), force=True, stop_before_pixels=True, specific_tags=["PatientID", "StudyDate"]
-    )
-    patient = str(dataset.get("PatientID", None) or "").strip()
-    try:
-        date = datetime.strptime(str(dataset.get("StudyDate", None) or "").strip(), "%Y%m%d").date()
-    except ValueError:
-        return patient, ""
-    return patient, date.isoformat()
-
-
-def identity(dataset: pydicom.Dataset) -> tuple[str, ...]:
-    """Return the names of header fields that still identify the patient or a physician.
-
-    Not counted are empty and plainly anonymised values, a patient's name equal to the PatientID (a
-    pseudonym), and a birth date on the first of January (only the year is given). If the header declares
-    PatientIdentityRemoved = YES, values of `REPLACED` fields are taken as dummies; `REMOVED` fields are still
-    checked. Fields nested in sequences and burned-in text are not checked.
-    """
-    declared = str(dataset.get("PatientIdentityRemoved", "")).strip().upper() == "YES"
-    fields = REMOVED if declared else (*REPLACED, *REMOVED)
-    return tuple(field for field in fields if _identifies(field, dataset))
-
-
-def _identifies(field: str, dataset: pydicom.Dataset) -> bool:
-    """Return whether a header field has a value that identifies a person."""
-    value = str(dataset.get(field, None) or "").strip(" ^=,[]'\"")
-    if field == "PatientName" and value == str(dataset.get("PatientID", "")).strip():
-        return False
-    if field == "PatientBirthDate" and value.endswith("0101"):
-        return False
-    return bool(value) and not value.lower().startswith(_ANONYMOUS)

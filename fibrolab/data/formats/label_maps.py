@@ -12,14 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pydicom
 
-from fibrolab.data.formats import volumes
+from fibrolab.data.formats import pixel_shape, volumes
 from fibrolab.data.formats.contract import LARGEST_CLIP, require_scan
 from fibrolab.data.formats.recognition import GZIP, NIFTI
 from fibrolab.errors import UnreadableImageError
 
 HEADER = 544  # bytes of a NIfTI file that hold its magic
 MILLIMETRES = {"meter": 1000.0, "micron": 0.001}  # in the other units of NIfTI
-CENTIMETRES = 3  # unit of a region of an ultrasound image, PS3.3 C.8.5.5.1.15
 SEGMENTATION = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # SEG and label map SEG
 
 SEVERAL = (
@@ -147,16 +146,7 @@ def spacing_of_dicom(content: bytes) -> tuple[float, float] | None:
     Regions of different spacing have none in common: None, as where nothing is stated.
     """
     dataset = pydicom.dcmread(io.BytesIO(content), force=True, stop_before_pixels=True)
-    shared = dataset.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()]
-    measures = shared[0].get("PixelMeasuresSequence") or [dataset]
-    if (pair := measures[0].get("PixelSpacing")) and min(map(float, pair)) > 0:
-        return float(pair[0]), float(pair[1])
-    found = {
-        (10 * abs(float(region.PhysicalDeltaY)), 10 * abs(float(region.PhysicalDeltaX)))
-        for region in dataset.get("SequenceOfUltrasoundRegions") or ()
-        if region.get("PhysicalUnitsXDirection") == region.get("PhysicalUnitsYDirection") == CENTIMETRES
-        and 0 not in (float(region.PhysicalDeltaX), float(region.PhysicalDeltaY))
-    }
+    found = set(pixel_shape.sizes(dataset))
     return found.pop() if len(found) == 1 else None
 
 

@@ -7,12 +7,14 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin
 
+from fibrolab.data.formats import pixel_shape
 from fibrolab.data.formats.contract import (
     Clip,
     Header,
@@ -188,7 +190,38 @@ def _facts(picture: Image.Image, pages: Sequence[int]) -> Header:
     tags = getattr(picture, "tag_v2", {})  # of a TIFF, whose size Pillow gives upright
     stored = (tags.get(_WIDTH, picture.size[0]), tags.get(_HEIGHT, picture.size[1]))
     width, height = stored[::-1] if sideways else stored
-    return Header(width, height, picture.mode, picture.format or "", len(pages), _fps(picture, pages))
+    return Header(
+        width,
+        height,
+        picture.mode,
+        picture.format or "",
+        len(pages),
+        _fps(picture, pages),
+        pixel_aspect=pixel_shape.of_picture(picture, sideways),
+        profile_shift=_profile_shift(picture.info.get("icc_profile") or b""),
+    )
+
+
+@lru_cache(maxsize=64)
+def _profile_shift(profile: bytes) -> int:
+    """Return by how many of 255 levels an ICC profile shows a grey otherwise than sRGB, at most.
+
+    0 without a profile, and of one that is damaged or not of grey or RGB.
+    """
+    if not profile:
+        return 0
+    from PIL import ImageCms
+
+    levels = np.arange(256, dtype=np.uint8)
+    try:
+        own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        mode = {"GRAY": "L", "RGB": "RGB"}[own.profile.xcolor_space.strip()]
+        greys = Image.fromarray(levels[None]).convert(mode)
+        shown = ImageCms.profileToProfile(greys, own, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, KeyError, AttributeError, ValueError):
+        return 0
+    assert shown is not None, "a new picture is asked for"
+    return int(np.abs(np.asarray(shown)[0].astype(int) - levels[:, None]).max())
 
 
 def _fps(picture: Image.Image, pages: Sequence[int]) -> float:

@@ -11,7 +11,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from fibrolab.data.formats import film_ends
+from fibrolab.data.formats import film_ends, pixel_shape
 from fibrolab.data.formats.contract import LARGEST_SCAN, Clip, Header, Inspect, require_scan, stacked
 from fibrolab.data.media import View
 from fibrolab.errors import UnreadableImageError
@@ -90,6 +90,7 @@ class _Decoder:
         self._content, self._path = content, path
         self._format = ""
         self._rate = 0.0
+        self._aspect = Fraction(1)  # width of a pixel divided by its height
         self._times: list[float] = []  # [s], of the frames that state one
         self._count = 0
         self._frame: av.VideoFrame | None = None
@@ -102,6 +103,7 @@ class _Decoder:
             name = container.format.name.split(",")[0]
             self._format = f"{CONTAINERS.get(name, name)} {stream.codec_context.name}"
             self._rate = float(stream.average_rate or 0)
+            self._aspect = stream.sample_aspect_ratio or Fraction(1)
             for packet in container.demux(stream):
                 if packet.is_corrupt:  # the file ends within it, or a part before it is missing
                     raise UnreadableImageError(f"{self._path}: truncated or damaged at frame {self._count}")
@@ -125,8 +127,11 @@ class _Decoder:
         frame = self._frame
         assert frame is not None
         sides = (frame.width, frame.height)
-        width, height = sides[::-1] if frame.rotation % 180 else sides
-        return Header(width, height, frame.format.name, self._format, self._count, self._fps())
+        pixel = (self._aspect.denominator, self._aspect.numerator)
+        if frame.rotation % 180:
+            sides, pixel = sides[::-1], pixel[::-1]
+        shape = pixel_shape.height_to_width(*pixel)
+        return Header(*sides, frame.format.name, self._format, self._count, self._fps(), pixel_aspect=shape)
 
     def _accept(self, frame: av.VideoFrame) -> None:
         if frame.is_corrupt:

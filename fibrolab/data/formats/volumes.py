@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fibrolab.data.formats import pixel_shape
 from fibrolab.data.formats.contract import (
     LARGEST_CLIP,
     Clip,
@@ -71,9 +72,13 @@ def clip(content: bytes, path: Path, view: View) -> Clip:
 def _read(content: bytes, path: Path) -> tuple[Header, np.ndarray]:
     """Return header and levels, (T, H, W) or in RGB (T, H, W, 3)."""
     name, plain = volume_format(content), unpacked(content, path)
-    levels, fps = _of_nifti(plain, path) if name == "NIfTI" else (_of_itk(name, plain, path), 0.0)
+    if name == "NIfTI":
+        levels, spacing, fps = _of_nifti(plain, path)
+    else:
+        (levels, spacing), fps = _of_itk(name, plain, path), 0.0
     frames, height, width = levels.shape[:3]
-    return Header(width, height, levels.dtype.name, name, frames, fps), levels
+    shape = pixel_shape.height_to_width(spacing[1], spacing[0])
+    return Header(width, height, levels.dtype.name, name, frames, fps, pixel_aspect=shape), levels
 
 
 def unpacked(content: bytes, path: Path) -> bytes:
@@ -87,8 +92,8 @@ def unpacked(content: bytes, path: Path) -> bytes:
     return plain
 
 
-def _of_nifti(plain: bytes, path: Path) -> tuple[np.ndarray, float]:
-    """Return levels, times the header's slope and rounded, and the frame rate; 0 where none is stated."""
+def _of_nifti(plain: bytes, path: Path) -> tuple[np.ndarray, Sequence[float], float]:
+    """Return levels, times the header's slope and rounded, size of a voxel, frame rate; 0 if not stated."""
     import nibabel
 
     image = (nibabel.Nifti1Image if plain[344:348] in NIFTI else nibabel.Nifti2Image).from_bytes(plain)
@@ -102,13 +107,14 @@ def _of_nifti(plain: bytes, path: Path) -> tuple[np.ndarray, float]:
         levels = np.stack([levels[name] for name in stored.names], axis=-1)
     if levels.dtype.kind == "f" and stored.kind in "iu":
         levels = np.rint(levels)
-    step = _SECONDS.get(image.header.get_xyzt_units()[1], 0.0) * (image.header.get_zooms()[3:4] or (0.0,))[0]
+    zooms = tuple(map(float, image.header.get_zooms()))
+    step = _SECONDS.get(image.header.get_xyzt_units()[1], 0.0) * (zooms[3:4] or (0.0,))[0]
     levels = levels.reshape(*size[:2], -1, *((channels,) if channels > 1 else ()), order="F")
-    return np.moveaxis(levels, (0, 1, 2), (2, 1, 0)), round(1 / step, 3) if step > 0 else 0.0
+    return np.moveaxis(levels, (0, 1, 2), (2, 1, 0)), zooms, round(1 / step, 3) if step > 0 else 0.0
 
 
-def _of_itk(name: str, plain: bytes, path: Path) -> np.ndarray:
-    """Return the levels of MetaImage or NRRD, which SimpleITK reads from a file only."""
+def _of_itk(name: str, plain: bytes, path: Path) -> tuple[np.ndarray, Sequence[float]]:
+    """Return levels and size of a voxel of MetaImage or NRRD, which SimpleITK reads from a file only."""
     try:
         import SimpleITK as itk  # noqa: N813
     except ImportError:
@@ -131,7 +137,7 @@ def _of_itk(name: str, plain: bytes, path: Path) -> np.ndarray:
             levels: np.ndarray = itk.GetArrayFromImage(reader.Execute())
         except RuntimeError:  # its words name the temporary file and lines of its source
             raise ValueError(f"SimpleITK does not read it as {name}") from None
-    return levels.reshape(-1, size[1], size[0], *((channels,) if channels > 1 else ()))
+    return levels.reshape(-1, size[1], size[0], *((channels,) if channels > 1 else ())), reader.GetSpacing()
 
 
 def _pixels(name: str, plain: bytes, path: Path) -> tuple[bytes, bool]:

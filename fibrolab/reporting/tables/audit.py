@@ -48,6 +48,9 @@ FACTS = {
     "mode": "colour mode",
     "format": "file format",
     "border": "black border",
+    "pixel_aspect": "shape of the pixels",
+    "profile": "colour profile",
+    "burned_in": "names declared in the pixels",
 }
 MOST = 12  # lines of a long list that are shown
 
@@ -226,8 +229,8 @@ def confounding(audit: Audit) -> Sheet | None:
     )
     titles = columns("Property", "Cramér's V", "p", "Values", "Images")
     empty = (
-        "Size, rectangle, mode, format, border, scanner and site are the same in all images: they carry no "
-        "information on the class."
+        "Size, rectangle, mode, format, border, shape of the pixels, colour profile, scanner and site are "
+        "the same in all images: they carry no information on the class."
     )
     return Sheet("confounding", caption, titles, lines, empty=empty)
 
