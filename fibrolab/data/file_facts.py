@@ -89,7 +89,8 @@ def measured(
         values = np.empty((len(distinct), len(columns)), object)
         for (_, place), fact in pass_over([(item, place) for place, item in enumerate(distinct)]):
             values[place] = fact
-        facts = pd.DataFrame(values, columns=list(columns), dtype=object)[list(wanted)]
+        facts = pd.DataFrame(values, columns=list(columns), dtype=object)
+        facts = facts if list(wanted) == list(columns) else facts[list(wanted)]
     else:
         rows_of = partial(_Rows, columns, wanted)
         stored = partial(_stored, distinct, cache, table, columns, pass_over, rows_of)

@@ -356,7 +356,7 @@ class Predictor:
             clinical=self.module.clinical_columns,
         )
 
-    @property
+    @cached_property
     def batch_size(self) -> int:
         """Samples in a batch: as in the training, on a CPU at most `CPU_BATCH`."""
         trained: int = self.record["batch_size"]

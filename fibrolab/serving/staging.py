@@ -59,8 +59,8 @@ class Staging:
     def __init__(self, run: TrainedRun, coverage: float, nearest: bool = False) -> None:
         run.refuse_without_classifier()
         self._worker = ThreadPoolExecutor(1, "fibrolab-network")
-        # Loaded in the thread that predicts. If two threads have used OpenMP, it counts more threads than cores
-        # and lets those of each layer sleep: a ResNet-18 then takes twice as long a picture.
+        # Loaded in the thread that predicts. If two threads have used OpenMP, it counts more threads than
+        # cores and lets those of each layer sleep: a ResNet-18 then takes up to twice as long a picture.
         self._worker.submit(lambda: run.predictors).result()
         if nearest:
             sample_answers.require_cases(run)
