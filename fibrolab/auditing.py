@@ -68,11 +68,7 @@ def audited(config: DictConfig, data: LabelledData, folder: Path) -> dict[str, A
     Raises:
         StorageError: The folder or the cache cannot be written.
     """
-    cached = Path(config.paths.cache) / CACHED / _cache_key(data)
-    if not is_unchanged(cached):
-        with only_builder(cached.with_suffix(".lock"), f"audit {cached}"):
-            if not is_unchanged(cached):  # no other process computed it while this one waited
-                _compute(data, cached, Path(config.paths.cache))
+    cached = remembered(data, Path(config.paths.cache))
     content = (cached / keys.AUDIT_FILE).read_bytes()
     put(folder / keys.AUDIT_FILE, content)
     audit_figures.copy(cached, folder)
@@ -80,6 +76,20 @@ def audited(config: DictConfig, data: LabelledData, folder: Path) -> dict[str, A
     assert isinstance(found, dict)
     audit_page.write(folder)
     return found
+
+
+def remembered(data: LabelledData, cache: Path) -> Path:
+    """Return the folder with JSON and figures of an audit in the cache; compute it if it is new or damaged.
+
+    Raises:
+        StorageError: The cache cannot be written.
+    """
+    folder = cache / CACHED / _cache_key(data)
+    if not is_unchanged(folder):
+        with only_builder(folder.with_suffix(".lock"), f"audit {folder}"):
+            if not is_unchanged(folder):  # no other process computed it while this one waited
+                _compute(data, folder, cache)
+    return folder
 
 
 def enforce(found: dict[str, Any], strict: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from fibrolab import auditing, environment, keys, privacy, slurm
+from fibrolab import auditing, early_audit, environment, keys, privacy, slurm
 from fibrolab.analyses.evaluating import announce, conclude
 from fibrolab.analyses.run_files import record, write_config, write_data
 from fibrolab.config import resolved
@@ -145,6 +145,7 @@ def train(config: DictConfig, part: Part | None = None) -> Trained:
 
 def _loaded(config: DictConfig, ids_key: str, folder: Path, is_trial: bool) -> LabelledData:
     """Load the data, complete the settings with their classes, and refuse data that these do not fit."""
+    early_audit.wait()
     data = load(config, ids_key=ids_key)
     resuming.refuse_other_data(data, folder)
     without_validation.check(config, data, is_trial)

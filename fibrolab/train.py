@@ -29,10 +29,12 @@ def imported(config: DictConfig) -> Job:
             "out, or set hydra/launcher=fibrolab."
         )
     if jobs.current() is None and config.resume is None:
+        from fibrolab import early_audit
         from fibrolab.training import settings
 
         settings.check(config)
         settings.check_table(config)
+        early_audit.start(config)
     from fibrolab.cross_validation import run
 
     return run
