@@ -88,6 +88,19 @@ def test_loader_processes_outlive_the_signals_of_a_launcher(tmp_path: Path) -> N
     assert process.is_alive()
 
 
+@pytest.mark.parametrize(("on_gpu", "others"), [(False, 0), (True, 2)])
+def test_on_a_cpu_only_training_has_loader_processes(
+    on_gpu: bool, others: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: on_gpu)
+    module = datamodule(clinic(tmp_path), keys.IMAGE, num_workers=2)
+    module.prepare_data()
+    module.setup("fit")
+    loaders = [module.val_dataloader(), module.test_dataloader(), *module.predict_dataloader()]
+    assert module.train_dataloader().num_workers == 2
+    assert {(loader.num_workers, loader.persistent_workers) for loader in loaders} == {(others, others > 0)}
+
+
 def test_loaders_without_processes_leave_nothing_for_the_end_of_the_server_that_makes_many() -> None:
     before = len(_finalizer_registry)
     assert loader_processes(0)["num_workers"] == 0
