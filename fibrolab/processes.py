@@ -1,4 +1,4 @@
-"""Identity of a process, by which a later one tells whether it still exists; when a process ends."""
+"""Processes: identity, by which a later one tells whether they still exist; end, cores and memory."""
 
 import contextlib
 import ctypes
