@@ -18,7 +18,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from fibrolab.config import resolved
+from fibrolab.config import removed_settings_named, resolved
 from fibrolab.data.file_facts import FILE
 from fibrolab.loading import SOURCES, load
 from fibrolab.privacy import ids_key
@@ -27,6 +27,7 @@ from fibrolab.processes import PARENT, cores, end_with_parent
 _process: subprocess.Popen | None = None
 
 
+@removed_settings_named()
 def start(config: DictConfig) -> None:
     """Start the process where it saves time: for files, nothing of which is stored, and a single training.
 
@@ -34,6 +35,9 @@ def start(config: DictConfig) -> None:
 
     Args:
         config: `conf/train.yaml`, composed and checked.
+
+    Raises:
+        ConfigError: A setting that is needed was removed.
     """
     global _process
     of_files = config.data["_target_"].startswith(SOURCES) and not config.data.get("download")

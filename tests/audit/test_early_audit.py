@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from fibrolab import auditing, early_audit
 from fibrolab.config import resolved
 from fibrolab.data.file_facts import FILE
-from fibrolab.errors import DataError
+from fibrolab.errors import ConfigError, DataError
 from fibrolab.loading import load
 from fibrolab.processes import exists
 
@@ -61,6 +61,11 @@ def test_a_process_is_started_only_where_it_saves_time(
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / FILE).touch()
     early_audit.start(new)
+
+
+def test_a_setting_that_was_removed_is_named(kaggle_tree: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"repeats is missing: it was removed with ~"):
+        early_audit.start(settings(tmp_path, kaggle_tree, "~repeats"))
 
 
 @pytest.mark.usefixtures("before_imports")
