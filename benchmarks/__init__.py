@@ -1,4 +1,4 @@
-"""Benchmarks: each prints a ratio measured in one run; their results are in README.md."""
+"""Commands that print speed and memory as ratios or sizes; see README.md."""
 
 from fibrolab.processes import keep_freed_memory
 

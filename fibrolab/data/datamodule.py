@@ -358,7 +358,7 @@ class FibrosisDataModule(L.LightningDataModule):
     def _loader(self, partition: str, trains: bool = False) -> DataLoader:
         """Return batches of a partition; those that train are augmented, in the sampler's order.
 
-        On a CPU only these have processes. Others read stored pixels, in .05 ms a picture of 224 pixels, and
+        On a CPU only these have processes. Others read stored pixels, in .02 ms a picture of 224 pixels, and
         a process would cost more: after its fork, each page of memory that a network writes is copied.
         """
         transforms = self.transforms if trains and not self._on_device else ()

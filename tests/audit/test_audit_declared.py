@@ -16,7 +16,7 @@ OF_CLASS = np.arange(NUMBER) % 2
 NAMED = {"BurnedInAnnotation": "YES", "PatientIdentityRemoved": "NO", "PixelAspectRatio": ["5", "4"]}
 
 
-def found_with(folder: Path, named: np.ndarray) -> dict:
+def found_with(folder: Path, named: np.ndarray, **columns: str) -> dict:
     """Audit DICOM files of one patient each, some of which declare names and high pixels, at site B."""
     rng = np.random.default_rng(0)
     for number, is_named in enumerate(named):
@@ -25,7 +25,7 @@ def found_with(folder: Path, named: np.ndarray) -> dict:
         (folder / f"{number:02}.dcm").write_bytes(dicom_case.saved(scan))
     facts = survey([Media(path) for path in sorted(folder.iterdir())], folder / "cache", 1, columns=FACTS)
     sites = np.where(named, "B", "A")
-    return audited(manifest_of(OF_CLASS, site=sites), facts, thumbnails=thumbnails_of(facts))
+    return audited(manifest_of(OF_CLASS, site=sites, **columns), facts, thumbnails=thumbnails_of(facts))
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,11 @@ def test_names_in_the_pixels_are_reported_with_their_patients_and_sites(found: d
     )
     assert "PatientIdentityRemoved=NO in 20 files." in sentence(found, "identity")
     assert BURNED_IN not in sentence(found, "identity")
+
+
+def test_patients_are_not_counted_where_none_is_known(tmp_path: Path) -> None:
+    words = sentence(found_with(tmp_path, OF_CLASS == 1, patient_id=""), "burned_in")
+    assert f"({BURNED_IN}): 20 files (samples by site: A 0, B 20)." in words
 
 
 def test_pixels_of_two_shapes_are_reported_with_the_shapes(found: dict) -> None:

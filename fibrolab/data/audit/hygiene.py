@@ -103,13 +103,14 @@ def _findings(found: dict[str, Any], samples: int, skipped: int, classes: int) -
             f"DICOM headers still identify patients: {listed(fields)}. Anonymise the files.",
         )
     if burned := found["burned_in"]:
+        of_patients = f" of {counted(burned['patients'], 'patient')}" if burned["patients"] else ""
         of_sites = [f"{site or 'unknown'} {n:,}" for site, n in burned.get("samples_by_site", {}).items()]
         where = f" (samples by site: {listed(of_sites)})" if of_sites else ""
         yield Finding(
             "burned_in",
             "warning",
             f"DICOM headers declare that the pixels show who the patient is ({BURNED_IN}): "
-            f"{counted(burned['files'], 'file')} of {counted(burned['patients'], 'patient')}{where}. "
+            f"{counted(burned['files'], 'file')}{of_patients}{where}. "
             "Figures, pages and exports show these pixels.",
         )
     if columns := found["personal_columns"]:
