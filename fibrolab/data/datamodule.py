@@ -156,7 +156,12 @@ class FibrosisDataModule(L.LightningDataModule):
             if name == keys.MASK:
                 slots[name] = self._build_masks(store)
                 continue
-            present, facts = self.data.manifest.present(name), self.data.facts[name]
+            present = self.data.manifest.present(name)
+            if not present.any():  # new samples, all without it
+                none = np.empty(0, np.int64)
+                slots[name] = Slots(none, none).among(present)
+                continue
+            facts = self.data.facts[name]
             media, clips = self.data.manifest.media(name, present), name == keys.CLIP
             if clips:
                 names = [str(item.path) for item in media]
@@ -315,7 +320,9 @@ class FibrosisDataModule(L.LightningDataModule):
         store, slots = self.stores[name], self._slots[name]
         pixels = Pixels(store.source, store.shape, Slots(slots.first[rows], slots.frames[rows]))
         if name == keys.CLIP:
-            pixels.fps, pixels.segment = self.data.facts[name]["fps"].to_numpy()[rows], self.segment
+            pixels.segment = self.segment
+            if name in self.data.facts:  # some sample has one
+                pixels.fps = self.data.facts[name]["fps"].to_numpy()[rows]
         return pixels
 
     def _dataset(

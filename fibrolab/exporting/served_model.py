@@ -11,7 +11,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -23,8 +23,7 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.data.clinical import COLUMNS as CLINICAL
-from fibrolab.data.input_check import lacking
-from fibrolab.errors import ConfigError, DataError
+from fibrolab.errors import DataError
 from fibrolab.runs import answering, checkpoint, new_input, sample_answers, typicality
 from fibrolab.runs.answering import Rules
 from fibrolab.runs.checkpoint import Predictor
@@ -111,9 +110,11 @@ class ServedModel:
             params: Not used.
 
         Raises:
-            FibrolabError: The table lacks an input of the network, or has unknown columns or faulty values.
+            FibrolabError: A row has no picture, or the table has unknown columns or faulty values.
         """
-        table = checked(pd.DataFrame(model_input))
+        module = self.network.module
+        inputs = [*(name for name in module.inputs if name != keys.CLINICAL), *module.clinical_columns]
+        table = checked(pd.DataFrame(model_input), inputs)
         with TemporaryDirectory(prefix="fibrolab-") as made:
             folder = Path(made)
             manifest = self._manifest(table, folder)
@@ -130,16 +131,14 @@ class ServedModel:
                 ]
         path = folder / "table.csv"
         write_table(table, path)
-        inputs, columns = self.network.module.inputs, self.network.module.clinical_columns
-        manifest = new_input.listed([path], self.network.record, inputs, labels=False)
-        visual = [name for name in inputs if name != keys.CLINICAL]
-        if faults := lacking(manifest, visual, columns):
-            raise ConfigError(" ".join(faults).replace("'table'", "the table"))
-        return manifest
+        return new_input.listed([path], self.network.record, self.network.module.inputs, labels=False)
 
 
-def checked(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table without empty columns, all cells as text; empty if a value is missing."""
+def checked(table: pd.DataFrame, inputs: Sequence[str]) -> pd.DataFrame:
+    """Return a table with all inputs of a network but no other empty column, its cells as text.
+
+    Cells are empty if a value is missing, and so are those of an input for which there is no column.
+    """
     known = {*TEXTS, *NUMBERS}
     if strange := [str(name) for name in table if name not in known]:
         raise DataError(
@@ -149,7 +148,8 @@ def checked(table: pd.DataFrame) -> pd.DataFrame:
     if not len(table):
         raise DataError("The table has no row: give a row for each sample.")
     texts = table.astype(object).where(table.notna(), "").map(_text).reset_index(drop=True)
-    texts = texts[[name for name in texts if (texts[name] != "").any()]]
+    given = [name for name in texts if name not in inputs and (texts[name] != "").any()]
+    texts = texts.reindex(columns=[*given, *inputs], fill_value="")
     if keys.SAMPLE_ID not in texts:
         texts.insert(0, keys.SAMPLE_ID, [f"row {row + 1}" for row in range(len(table))])
     return texts if keys.PATIENT_ID in texts else texts.assign(**{keys.PATIENT_ID: ""})

@@ -1,9 +1,9 @@
 """Checkpoints that suffice to predict: the record stored in them, and the predictor loaded from one.
 
 Under the key `fibrolab` every checkpoint holds, as strings, numbers, lists and dicts, the class of the
-module, task, classes, preprocessing, frames of clips, normalisation, precision, hashes of manifest and split,
-and versions. Decision thresholds and temperature are fitted on validation after the training: they are added
-to `best.ckpt` when the run has been evaluated; `last.ckpt` has none.
+module, task, classes, preprocessing, frames of clips, normalisation, precision, needed inputs, hashes of
+manifest and split, and versions. Decision thresholds and temperature are fitted on validation after the
+training: they are added to `best.ckpt` when the run has been evaluated; `last.ckpt` has none.
 
 Under the key `fibrolab_segmenter` it holds the whole checkpoint of the segmenter that makes the masks of new
 pictures, uint8 (bytes,), where images are cropped to their masks and one is named.
@@ -32,7 +32,9 @@ from lightning.fabric.utilities import move_data_to_device
 from omegaconf import DictConfig
 
 from fibrolab import keys
+from fibrolab.choices import refuse
 from fibrolab.config import arguments, resolved
+from fibrolab.data import input_check
 from fibrolab.data.cache import PixelStore
 from fibrolab.data.clip_sampling import Segment
 from fibrolab.data.datamodule import FibrosisDataModule
@@ -52,6 +54,7 @@ from fibrolab.targets import imported
 KEY = "fibrolab"
 SEGMENTER_KEY = "fibrolab_segmenter"
 SPLIT = "split_sha256"
+NEEDED = "needed"  # inputs without which the network was never trained
 # Most samples in a batch on a CPU. Layers of larger batches leave its cache and are allocated anew each time:
 # at 224 pixels, batches of 32 take 1.2 (ResNet-18) to 2.1 times as long (EfficientNet-B0) a picture.
 CPU_BATCH = 8
@@ -89,12 +92,20 @@ def described(
         },
         "precision": config.trainer.precision,
         "batch_size": config.batch_size,
+        NEEDED: _needed(module, data),
         "manifest": data.manifest.hash,
         SPLIT: split_digest(split),
         "packages": dict(packages),
         "thresholds": None,
         "temperature": None,
     }
+
+
+def _needed(module: TrainedModule, data: LabelledData) -> list[str]:
+    """Return the modalities and clinical columns that a network never learns to miss."""
+    visual = [name for name in module.inputs if name != keys.CLINICAL]
+    dropped = getattr(module.network, "modality_dropout", 0) > 0
+    return input_check.always_given(data.manifest, [] if dropped else visual, module.clinical_columns)
 
 
 def split_digest(path: Path) -> str:
@@ -345,9 +356,10 @@ class Predictor:
             stores: Stores of the pixels of each modality; None for those of the cache.
 
         Raises:
-            ConfigError: The data lacks an input of the network.
+            ConfigError: The data lacks an input of the network, or samples lack one that every sample of the
+                training had.
         """
-        return FibrosisDataModule(
+        made = FibrosisDataModule(
             data=data,
             stores=self.stores(cache) if stores is None else stores,
             segment=Segment(**self.record["segment"]),
@@ -355,6 +367,8 @@ class Predictor:
             num_workers=num_workers,
             clinical=self.module.clinical_columns,
         )
+        refuse(input_check.without_needed(data.manifest, self.record.get(NEEDED, ())))
+        return made
 
     @cached_property
     def batch_size(self) -> int:

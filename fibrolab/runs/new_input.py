@@ -73,7 +73,7 @@ def listed(
         if len(places) > 1:
             raise DataError(f"input has {given_tables[0]} beside other paths: give one table alone.")
         columns = None if labels else _without_label(given_tables[0])
-        return _decoded(table.load(path=given_tables[0], classes=names, columns=columns), record)
+        return _decoded(table.unsplit(given_tables[0], names, columns), record)
     files = [file for place in places for file in (files_below(place) if place.is_dir() else [place])]
     if not files:
         raise DataError(f"input={' '.join(map(str, given))} holds no picture and no film.")

@@ -1,6 +1,7 @@
 """Modalities that some samples lack: what batches hold, what is audited all the same, and what is refused."""
 
 import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from fibrolab.data.audit import audit
 from fibrolab.data.cache import ABSENT, Slots
 from fibrolab.data.clip_sampling import Segment
 from fibrolab.data.datamodule import FibrosisDataModule
+from fibrolab.data.input_check import always_given, without_needed
 from fibrolab.errors import ConfigError, DataError
 
 SOME = (0, 2, 3, 7, 8)
@@ -105,6 +107,45 @@ def test_a_modality_that_nobody_has_is_refused_with_those_that_there_are(tmp_pat
     words = "takes clip, which 'clinic' does not have. It has: image, elastogram of some samples."
     with pytest.raises(ConfigError, match=re.escape(words)):
         datamodule(data, keys.IMAGE, keys.CLIP)
+
+
+def test_new_samples_may_all_lack_what_a_network_can_miss(tmp_path: Path) -> None:
+    data = clinic(tmp_path, elastograms=SOME, **{keys.LSM_KPA: [7.0, *[np.nan] * 11]})
+    new = data.subset(np.array([1, 4]))
+    module = datamodule(new, keys.IMAGE, keys.ELASTOGRAM, keys.CLIP, clinical=[keys.LSM_KPA])
+    module.setup("test")
+    (batch,) = module.test_dataloader()
+    assert batch[keys.ELASTOGRAM].shape == (2, 3, SIDE, SIDE)
+    assert batch[keys.CLIP].shape == (2, 1, 3, SIDE, SIDE)
+    assert not batch[keys.present(keys.ELASTOGRAM)].any()
+    assert not batch[keys.present(keys.CLIP)].any()
+    assert not batch[keys.ELASTOGRAM].any()
+    assert batch[keys.CLINICAL].isnan().all()
+    table = new.manifest.table.drop(columns=[keys.ELASTOGRAM, keys.LSM_KPA])
+    without = replace(new, manifest=replace(new.manifest, table=table))
+    for inputs, columns, words in (
+        ([keys.IMAGE, keys.ELASTOGRAM], [], "takes elastogram, which 'clinic' does not have. It has: image."),
+        ([keys.IMAGE], [keys.LSM_KPA], "takes the clinical column(s) lsm_kpa, without any value in 'clinic'"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(words)):
+            datamodule(without, *inputs, clinical=columns)
+
+
+def test_what_every_sample_of_a_training_had_is_needed(tmp_path: Path) -> None:
+    measured = {keys.LSM_KPA: [np.nan, *[7.0] * 11], keys.AGE_YEARS: 50, keys.SEX: ["F", "M"] * 6}
+    manifest = clinic(tmp_path, elastograms=SOME, **measured).manifest
+    inputs, columns = [keys.IMAGE, keys.ELASTOGRAM], [keys.LSM_KPA, keys.AGE_YEARS, keys.SEX]
+    needed = always_given(manifest, inputs, columns)
+    assert needed == [keys.IMAGE, keys.AGE_YEARS, keys.SEX]
+    assert without_needed(manifest, needed) == []
+    ages, sexes = [50, np.nan, *[50] * 10], [*["M"] * 10, "", ""]
+    new = replace(manifest, table=manifest.table.assign(age_years=ages, sex=sexes))
+    age, sex = without_needed(new, needed)
+    assert "needs age_years, which every sample of its training had; 'clinic' has none for sample s1." in age
+    assert "needs sex" in sex
+    assert "for samples s10, s11." in sex
+    gone = replace(manifest, table=manifest.table.drop(columns=keys.AGE_YEARS))
+    assert "'clinic' has none for samples s0, s1" in without_needed(gone, needed)[0]
 
 
 def test_the_contact_sheet_shows_no_absent_picture(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ FAMILIES = {
     "fusion": [
         "data=phantom_swe",
         *PHANTOMS["phantom_swe"],
+        "data.missing=0.3",
         "model=multimodal",
         "+clinical@model.branches.clinical=lsm",
     ],
@@ -50,12 +51,17 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 class Family:
-    """A trained run, the settings of its server, and its test samples as files in a folder."""
+    """A trained run, the settings of its server, and its test samples, complete ones first."""
 
     def __init__(self, root: Path) -> None:
         self.root, self.run = root, open_run(run_folder(root))
         self.folder = load(self.run.config).manifest.root
-        self.rows = self.run.samples[self.run.samples[keys.PARTITION] == keys.TEST]
+        module = self.run.predictors[0].module
+        self.visual = [each for each in module.inputs if each != keys.CLINICAL]
+        self.columns = [*self.visual, *module.clinical_columns]
+        rows = self.run.samples[self.run.samples[keys.PARTITION] == keys.TEST].fillna("")
+        lacking = (rows[self.visual] == "").any(axis=1)
+        self.rows = pd.concat([rows[~lacking], rows[lacking]])
 
     def served(self, *words: str) -> AbstractContextManager[str]:
         place = (f"paths.root={self.root}", f"run={self.run.run_id}")
@@ -117,14 +123,11 @@ def of_picture(number: int) -> bytes:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_answers_are_those_of_predict(trained: Callable[[str], Family], name: str, tmp_path: Path) -> None:
     family = trained(name)
-    rows = family.rows.iloc[:4]
-    inputs = family.run.predictors[0].module.inputs
-    visual = [each for each in inputs if each != keys.CLINICAL]
-    columns = [*visual, *family.run.predictors[0].module.clinical_columns]
+    visual, rows = family.visual, family.rows.iloc[[0, 1, 2, -1]]
     for column in visual:
-        for path in rows[column]:
+        for path in filter(None, rows[column]):
             shutil.copy(family.folder / path, tmp_path / Path(path).name)
-    table = rows[columns].assign(**{each: [Path(path).name for path in rows[each]] for each in visual})
+    table = rows[family.columns].assign(**{each: [Path(path).name for path in rows[each]] for each in visual})
     text = table.to_csv(index=False)
     (tmp_path / "rows.csv").write_text(text)
     expected = family.predicted(tmp_path / "rows.csv", tmp_path / "out")
@@ -158,6 +161,37 @@ def test_answers_are_those_of_predict(trained: Callable[[str], Family], name: st
         assert "send a CSV file as `table`" in lacking.json()["detail"]
     else:
         assert lacking.json()["samples"][0]["predicted"] == found["predicted"].iloc[0]
+
+
+def test_a_sample_that_lacks_what_others_lacked_in_training_is_answered_alone_too(
+    trained: Callable[[str], Family], tmp_path: Path
+) -> None:
+    family = trained("fusion")
+    whole, lacking = family.rows.iloc[0], family.rows.iloc[-1]
+    assert lacking["elastogram"] == ""
+    named = {"a.png": whole["image"], "b.png": whole["elastogram"], "c.png": lacking["image"]}
+    files = [(name, (family.folder / path).read_bytes()) for name, path in named.items()]
+    header, value = "image,elastogram,lsm_kpa\n", f"{lacking['lsm_kpa']}"
+    alone, both = f"{header}c.png,,{value}\n", f"{header}a.png,b.png,7\nc.png,,{value}\n"
+    with family.served() as address:
+        facts = requests.get(f"{address}/run", timeout=60).json()
+        among = post(address, files, both)["samples"][1]
+        (only,) = post(address, files[2:], alone)["samples"]
+        shown = post(address, files[2:], alone, "map")
+        given = [("files", files[2]), ("table", ("rows.csv", f"{header}c.png,,\n".encode()))]
+        unmeasured = requests.post(f"{address}/predict", files=given, timeout=60)
+        given[1] = ("table", ("rows.csv", f"image,lsm_kpa\nc.png,{value}\n".encode()))
+        no_column = requests.post(f"{address}/predict", files=given, timeout=60)
+    (tmp_path / "c.png").write_bytes(files[2][1])
+    (tmp_path / "rows.csv").write_text(alone)
+    (expected,) = family.predicted(tmp_path / "rows.csv", tmp_path / "out").to_dict("records")
+    assert facts["needed"] == ["image", "lsm_kpa"]
+    for found in (among, only):
+        np.testing.assert_allclose([found[name] for name in CHANCES], [expected[name] for name in CHANCES])
+    assert [each["branch"] for each in shown["branches"]] == ["grey"]
+    assert unmeasured.status_code == no_column.status_code == 422
+    assert "needs lsm_kpa, which every sample of its training had" in unmeasured.json()["detail"]
+    assert "takes elastogram, which 'samples' does not have" in no_column.json()["detail"]
 
 
 def test_a_hundred_requests_at_once_get_each_the_answer_to_its_own_picture(address: str) -> None:

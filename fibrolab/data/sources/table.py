@@ -65,9 +65,7 @@ def load(
         DataError: A table that cannot be read, lacks a column or has faults; see `tables.read`, `labelled`
             and `manifest.validated`; or some rows have a patient, and others neither patient nor group.
     """
-    table = labelled(path, classes, columns, NEEDS if pictured else (), sheet)
-    if keys.PATIENT_ID in table:
-        refuse(path, [*patient_ids.half_filled(_ungrouped(table))])
+    table = _read(path, classes, columns, NEEDS if pictured else (), sheet)
     if not pictured:
         return _without_pictures(table, classes, Path(path).expanduser().absolute())
     if keys.PATIENT_ID not in table:
@@ -81,6 +79,26 @@ def load(
     if mask_root is None:
         return manifest
     return replace(manifest, mask_root=Path(mask_root).expanduser().absolute())
+
+
+def unsplit(
+    path: str | Path, classes: Sequence[str], columns: Mapping[str, str | None] | None = None
+) -> Manifest:
+    """Read a table of samples for a trained network, which no split separates (see `load`)."""
+    return as_manifest(with_ids(_read(path, classes, columns, NEEDS)), classes, path, None)
+
+
+def _read(
+    path: str | Path,
+    classes: Sequence[str],
+    columns: Mapping[str, str | None] | None,
+    needs: Sequence[Sequence[str]],
+    sheet: str | None = None,
+) -> pd.DataFrame:
+    table = labelled(path, classes, columns, needs, sheet)
+    if keys.PATIENT_ID in table:
+        refuse(path, [*patient_ids.half_filled(_ungrouped(table))])
+    return table
 
 
 def _without_pictures(table: pd.DataFrame, classes: Sequence[str], path: Path) -> Manifest:

@@ -83,16 +83,20 @@ function drawSeveral() {
   form.hidden = false;
   for (const name of run.inputs) form.append(fileZone(name));
   for (const name of run.clinical) {
-    form.append(make("label", [name, make("input", "", { type: "number", step: "any", name, "data-kind": "value" })]));
+    const value = name === "sex"
+      ? make("select", ["", "F", "M"].map((sex) => make("option", sex, { value: sex })), { name })
+      : make("input", "", { type: "number", step: "any", name });
+    form.append(make("label", [run.needed.includes(name) ? name : `${name} (if known)`, value]));
   }
   form.append(make("button", "Stage this sample"));
 }
 
 function fileZone(name) {
-  const input = make("input", "", { type: "file", name, "data-kind": "file" });
-  const chosen = make("small", "No file yet");
+  const input = make("input", "", { type: "file", name });
+  const none = run.needed.includes(name) ? "No file yet" : "No file yet; it may be left out";
+  const chosen = make("small", none);
   const zone = make("label", [input, make("span", [make("b", `Choose the ${name}`), " or drop it here"]), chosen], { class: "zone" });
-  input.addEventListener("change", () => { chosen.textContent = input.files[0]?.name || "No file yet"; });
+  input.addEventListener("change", () => { chosen.textContent = input.files[0]?.name || none; });
   droppable(zone, ([file]) => {
     const given = new DataTransfer();
     given.items.add(file);
@@ -419,10 +423,9 @@ $("several").addEventListener("submit", (event) => {
   event.preventDefault();
   const quoted = (text) => `"${text.replaceAll('"', '""')}"`;
   const files = [], names = [], cells = [];
-  for (const input of $("several").querySelectorAll("input")) {
+  for (const input of $("several").querySelectorAll("input, select")) {
     let value = input.value;
-    if (!value) continue;
-    if (input.dataset.kind === "file") {
+    if (value && input.type === "file") {
       const [file] = input.files;
       // Two modalities of a patient may have one file name in two folders.
       const isTaken = files.some((other) => other.name === file.name);
