@@ -65,16 +65,9 @@ def predict(config: DictConfig) -> str:
     """
     run = open_run(str(config.run), config.tracking.uri, artifacts=config.tracking.artifacts)
     run.refuse_without_classifier()
-    networks, given = run.predictors, _given(config.input)
-    inputs = networks[0].module.inputs
-    manifest = new_input.listed(given, networks[0].record, inputs, labels=False)
-    visual, columns = [name for name in inputs if name != keys.CLINICAL], networks[0].module.clinical_columns
-    if faults := lacking(manifest, visual, columns):
-        raise ConfigError(" ".join(faults))
-    if config.dicom:
-        secondary_capture.require()
-    if config.nearest_cases:
-        sample_answers.require_cases(run)
+    network, given = run.predictors[0], _given(config.input)
+    manifest = new_input.listed(given, network.record, network.module.inputs, labels=False)
+    _refuse(config, run, manifest)
     rules = answering.rules(run, round(1 - config.coverage, 12))
     folder = make_folder(Path(config.folder).absolute())
     with only_builder(folder / "predict.lock", f"answers in {folder}"):
@@ -91,7 +84,10 @@ def predict(config: DictConfig) -> str:
         table, of_patients = _tables(folder, manifest, rules)
         pictures = partial(_picture, drawn.by_sample, _media(manifest, table))
         cases = _neighbours(run, table) if config.nearest_cases else None
-        page = answers_page.write(folder, str(run.config.name), table, of_patients, rules, pictures, cases)
+        maps = _maps(run, manifest, table) if config.maps else None
+        page = answers_page.write(
+            folder, str(run.config.name), table, of_patients, rules, pictures, cases, maps
+        )
         if config.dicom:
             dicom_answers.write(folder, manifest, table, rules[answering.SAMPLE], run)
     _announce(folder, table, page)
@@ -101,6 +97,22 @@ def predict(config: DictConfig) -> str:
             f"{folder / TABLE_FILES[0]}."
         )
     return str(folder)
+
+
+def _refuse(config: DictConfig, run: TrainedRun, manifest: Manifest) -> None:
+    """Refuse samples and settings that the run cannot answer, before the first answer."""
+    module = run.predictors[0].module
+    visual = [name for name in module.inputs if name != keys.CLINICAL]
+    if faults := lacking(manifest, visual, module.clinical_columns):
+        raise ConfigError(" ".join(faults))
+    if config.dicom:
+        secondary_capture.require()
+    if config.nearest_cases:
+        sample_answers.require_cases(run)
+    if config.maps:
+        from fibrolab.analyses import sample_maps  # late, since few want what it imports
+
+        sample_maps.method_of(run.predictors[0])
 
 
 def _given(setting: Any) -> list[str]:
@@ -228,6 +240,28 @@ def _neighbours(run: TrainedRun, table: pd.DataFrame) -> answers_page.Neighbours
     answered = table[table[ERROR] == ""].head(answers_page.MOST_PICTURES)
     names = set(answered[list(nearest_cases.COLUMNS)].to_numpy().ravel().tolist()) - {""}
     return answers_page.Neighbours(cases.shown(sorted(names)), cases.data, cases.hashed)
+
+
+def _maps(run: TrainedRun, manifest: Manifest, table: pd.DataFrame) -> answers_page.Maps:
+    """Return the maps of the samples that the page shows; none of a sample whose file has gone since."""
+    from fibrolab.analyses import sample_maps
+
+    found, label = {}, sample_maps.method_of(run.predictors[0]).label
+    rows = np.flatnonzero((table[ERROR] == "").to_numpy())[: answers_page.MOST_PICTURES]
+    for row in track(rows.tolist(), len(rows), "Maps"):
+        sample = str(table[keys.SAMPLE_ID].iloc[row])
+        try:
+            maps = sample_maps.of_sample(of_rows(manifest, np.array([row])), run)
+        except DataError:
+            continue
+        words = {each.branch: f"{label} of {maps.target}" for each in maps.branches}
+        if len(words) > 1:
+            words = {branch: f"{text}, {branch}" for branch, text in words.items()}
+        found[sample] = [
+            answers_page.overlaid(heat, picture, maps.method.signed, sample, words[branch])
+            for branch, picture, heat in maps.branches
+        ]
+    return answers_page.Maps(label, found)
 
 
 def _picture(

@@ -5,12 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from fibrolab import keys
+from fibrolab.explanation import overlays
 from fibrolab.processes import cores
 from fibrolab.reporting import answer_words, html
 from fibrolab.reporting.vocabulary import counted, listed, records
@@ -66,6 +68,28 @@ class Neighbours:
 
 
 @dataclass(frozen=True)
+class Maps:
+    """Maps that the page shows.
+
+    Attributes:
+        label: Name of the method.
+        of: Pictures with their map over them by the id of the sample, one for each branch.
+    """
+
+    label: str
+    of: Mapping[str, Sequence[html.Picture]]
+
+    @property
+    def reading(self) -> str:
+        """Return a sentence on what they show."""
+        return (
+            f"The maps ({self.label}) show where the network found what made the most probable class "
+            "probable, each on a scale of its own. A map is no evidence of where a disease is: fibrolab "
+            "explain tests maps before they are believed."
+        )
+
+
+@dataclass(frozen=True)
 class Answer:
     """The answer to a sample or patient as the page shows it.
 
@@ -76,6 +100,7 @@ class Answer:
         bars: Name and probability of each class.
         doubts: Reasons not to rely on it.
         picture: The picture; None of a patient, or where it cannot be shown.
+        maps: Maps of the most probable class over the pictures.
         n: Number of samples of a patient.
         cases: Nearest training cases.
     """
@@ -86,6 +111,7 @@ class Answer:
     bars: Sequence[tuple[str, float]]
     doubts: Sequence[str] = ()
     picture: html.Picture | None = None
+    maps: Sequence[html.Picture] = ()
     n: int = 0
     cases: Sequence[Case] = ()
 
@@ -98,6 +124,7 @@ def write(
     rules: Mapping[str, Rules],
     pictures: Callable[[str], html.Picture | None],
     neighbours: Neighbours | None = None,
+    maps: Maps | None = None,
 ) -> Path:
     """Write the page.
 
@@ -109,6 +136,7 @@ def write(
         rules: Decision rules of the levels `sample` and `patient`.
         pictures: Function from a sample's id to its picture (`drawn`), None if there is none.
         neighbours: Training samples that the answers name as nearest, if they do.
+        maps: Maps of the samples that are shown, if they were made.
 
     Returns:
         The page.
@@ -118,7 +146,12 @@ def write(
     """
     answered = samples[samples[ERROR] == ""]
     draw = partial(
-        _answer, rules=rules["sample"], name=keys.SAMPLE_ID, pictures=pictures, neighbours=neighbours
+        _answer,
+        rules=rules["sample"],
+        name=keys.SAMPLE_ID,
+        pictures=pictures,
+        neighbours=neighbours,
+        maps=maps.of if maps else {},
     )
     with ThreadPoolExecutor(cores()) as pool:  # decoding and encoding release the GIL
         pictured = list(pool.map(draw, records(answered.head(MOST_PICTURES))))
@@ -130,6 +163,7 @@ def write(
         "reading": [
             *reading(rules["sample"], DISAGREEMENT in samples, bool(samples[TYPICALITY].notna().any())),
             *([neighbours.reading] if neighbours else []),
+            *([maps.reading] if maps else []),
         ],
         "patients": [
             _answer(row, rules["patient"], keys.PATIENT_ID) for row in records(patients.head(MOST_PATIENTS))
@@ -146,6 +180,20 @@ def write(
 def drawn(pixels: np.ndarray) -> html.Picture:
     """Return a picture, uint8 (H, W) or (H, W, 3), as the page shows it, without a name."""
     return html.embedded(pixels, WIDTH, "", "")
+
+
+def overlaid(heat: np.ndarray, picture: np.ndarray, signed: bool, sample: str, words: str) -> html.Picture:
+    """Return a picture, uint8 (H, W) or (H, W, 3), with its map (H, W) over it, as the page shows it.
+
+    Args:
+        heat: The map.
+        picture: The picture.
+        signed: Whether values below 0 are evidence against the class.
+        sample: Id of the sample.
+        words: What the map is of.
+    """
+    pixels = overlays.overlay(picture, heat, overlays.scale([heat], signed))
+    return replace(html.embedded(pixels, WIDTH, sample, f"{words} over {sample}"), caption=words)
 
 
 def _cautions(samples: pd.DataFrame) -> list[str]:
@@ -209,6 +257,7 @@ def _answer(
     name: str,
     pictures: Callable[[str], html.Picture | None] | None = None,
     neighbours: Neighbours | None = None,
+    maps: Mapping[str, Sequence[html.Picture]] = MappingProxyType({}),
 ) -> Answer:
     found = pictures(row[name]) if pictures is not None else None
     title = str(row[name])
@@ -225,6 +274,7 @@ def _answer(
         bars,
         answer_words.doubts(row),
         picture,
+        maps.get(row[name], ()),
         row.get("n", 0),
         cases,
     )

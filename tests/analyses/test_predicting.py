@@ -1,7 +1,9 @@
 """The command `predict`: one answer a sample as in the run's own predictions, errors by file, resuming."""
 
+import base64
 import io
 import json
+import re
 import shutil
 import tempfile
 from functools import cache as cached
@@ -151,6 +153,32 @@ def test_the_page_takes_the_pixels_of_the_answers_and_reads_files_of_earlier_ans
     again = (out / "answers.html").read_text().split("data:image/jpeg;base64,")[1:]
     assert [each.partition('"')[0] for each in again] == [each.partition('"')[0] for each in shown]
     assert len({each.partition('"')[0] for each in shown}) == len(shown) - 1  # "again.png" is the first one
+
+
+def test_maps_are_added_to_the_page_of_samples_that_have_answers(
+    root: Path, trained: TrainedRun, pictures: Path
+) -> None:
+    words = f"input={pictures}", f"folder={pictures.parent / 'out'}"
+    before = predicted(root, trained, *words)
+    lines = (before / "answers.jsonl").read_bytes()
+    assert "Grad-CAM" not in (before / "answers.html").read_text()
+    folder = predicted(root, trained, *words, "maps=true")
+    assert (folder / "answers.jsonl").read_bytes() == lines
+    page = (folder / "answers.html").read_text()
+    assert "fibrolab explain tests maps before they are believed" in page
+    for name, row in answers(folder).iterrows():
+        words_of_map = f"Grad-CAM of {row['predicted']} over {name}"
+        ((map_, picture),) = [(pixels_of(page, words_of_map), pixels_of(page, f"picture of {name}"))]
+        assert map_.shape[:2] == picture.shape[:2]
+        colours = map_.astype(int).max(axis=2) - map_.min(axis=2)
+        assert colours.max() > 40  # the picture alone is grey
+        assert np.ptp(picture.astype(int), axis=2).max() < 20
+
+
+def pixels_of(page: str, alt: str) -> np.ndarray:
+    """The pixels of the only picture of a page with an alternative text, uint8 (H, W, 3)."""
+    (content,) = re.findall(rf'src="data:image/jpeg;base64,([^"]+)"[^>]*alt="{re.escape(alt)}"', page)
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(content))).convert("RGB"))
 
 
 def test_no_more_pictures_are_drawn_than_the_page_shows(

@@ -239,14 +239,17 @@ def test_settings_that_contradict_and_missing_packages_are_refused_at_once(
 
 def test_a_served_table_is_checked(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="columns that are not known: imgae"):
-        served_model.checked(pd.DataFrame({"imgae": ["a.png"]}))
+        served_model.checked(pd.DataFrame({"imgae": ["a.png"]}), ["image"])
     with pytest.raises(DataError, match="has no row"):
-        served_model.checked(pd.DataFrame({"image": []}))
-    table = served_model.checked(pd.DataFrame({"image": ["a", "b"], "lsm_kpa": [6.5, np.nan], "sex": None}))
+        served_model.checked(pd.DataFrame({"image": []}), ["image"])
+    given = pd.DataFrame({"image": ["a", "b"], "lsm_kpa": [6.5, np.nan], "sex": None, "roi": None})
+    table = served_model.checked(given, ["image", "elastogram", "lsm_kpa", "sex"])
     assert table.to_dict("list") == {
         "sample_id": ["row 1", "row 2"],
         "image": ["a", "b"],
+        "elastogram": ["", ""],  # an input without a column is a missing one
         "lsm_kpa": ["6.5", ""],
+        "sex": ["", ""],
         "patient_id": ["", ""],
     }
     with pytest.raises(DataError, match="image in row 1 is neither the path of a file on this machine nor"):

@@ -3,6 +3,7 @@
 import functools
 import io
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -67,9 +68,9 @@ class Family:
         place = (f"paths.root={self.root}", f"run={self.run.run_id}")
         return running(build(served(self.run, composed(*place, *words, name="serve")), "127.0.0.1", ""))
 
-    def predicted(self, given: Path, out: Path) -> pd.DataFrame:
-        words = (f"paths.root={self.root}", f"run={self.run.run_id}", f"input={given}", f"folder={out}")
-        predicting.predict(composed(*words, name="predict"))
+    def predicted(self, given: Path, out: Path, *words: str) -> pd.DataFrame:
+        place = (f"paths.root={self.root}", f"run={self.run.run_id}", f"input={given}", f"folder={out}")
+        predicting.predict(composed(*place, *words, name="predict"))
         return pd.DataFrame([json.loads(line) for line in (out / "answers.jsonl").read_text().splitlines()])
 
 
@@ -130,7 +131,8 @@ def test_answers_are_those_of_predict(trained: Callable[[str], Family], name: st
     table = rows[family.columns].assign(**{each: [Path(path).name for path in rows[each]] for each in visual})
     text = table.to_csv(index=False)
     (tmp_path / "rows.csv").write_text(text)
-    expected = family.predicted(tmp_path / "rows.csv", tmp_path / "out")
+    expected = family.predicted(tmp_path / "rows.csv", tmp_path / "out", "maps=true")
+    page = (tmp_path / "out" / "answers.html").read_text()
     files = [
         (path.name, path.read_bytes())
         for path in tmp_path.iterdir()
@@ -155,6 +157,10 @@ def test_answers_are_those_of_predict(trained: Callable[[str], Family], name: st
     assert {each["branch"] for each in shown["branches"]}
     assert all(each["layer"].startswith("data:image/png;base64,") for each in shown["branches"])
     assert shown["target"] == found["predicted"].iloc[0]
+    maps = re.findall(r'alt="(Grad-CAM of (F\d)[^"]*) over ([^"]+)"', page)
+    classes = found.set_index(keys.SAMPLE_ID)["predicted"]
+    assert all(target == classes[sample] for _, target, sample in maps)
+    assert len(maps) == (rows[visual] != "").to_numpy().sum()  # none of what a sample lacks
     assert len(pictures["pictures"]) == (pictures["frames"] if name == "film" else 1)
     if name == "fusion":
         assert lacking.status_code == 422

@@ -32,7 +32,6 @@ from fibrolab.errors import UnreadableImageError
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "GIF", "WEBP", "JPEG2000", "PPM")
 GREY_MODES = frozenset({"1", "L", "LA", "La"})
 DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
-DEEPEST = 65535
 LABEL_MODES = ("1", "L", "P")
 _ANIMATED = ("GIF", "WEBP", "PNG")
 LOSSY = ("JPEG", "MPO", "JPEG2000")
