@@ -324,7 +324,7 @@ def _described(part: Part, partition: str) -> pd.DataFrame:
     grey = Preprocess(**network.record["preprocess"])
     names = [keys.SAMPLE_ID, keys.GROUP_ID, keys.PATIENT_ID]
     frames = [manifest.table[names].assign(**{keys.PARTITION: partition})]
-    for number, modality in enumerate(name for name in network.module.inputs if name != keys.CLINICAL):
+    for number, modality in enumerate(network.module.modalities):
         shown = shown_parts(part.data, modality, grey.of(modality))
         others = [geometry_column(name, modality) for name in GEOMETRY]
         frames.append(shown.set_axis(others, axis=1) if number else shown)

@@ -63,6 +63,8 @@ def run(config: DictConfig) -> str:
         )
     data = _loaded(settings, list(before.config.task.classes), ids_key)
     overlap.require_same_key(data, before)
+    for network in networks:
+        network.require_inputs(data.manifest)
     data = networks[0].masked(data, Path(settings.paths.cache))
     tags = {"model": settings.model.name, "data": data.manifest.name, "split": EXTERNAL["name"]}
     tags |= {SOURCE: "fibrolab.evaluate", EVALUATED: before.run_id}

@@ -25,7 +25,6 @@ from fibrolab.analyses.answer_files import (
     lines,
 )
 from fibrolab.data.build_lock import only_builder
-from fibrolab.data.input_check import lacking
 from fibrolab.data.manifest import Manifest
 from fibrolab.data.media import Media
 from fibrolab.data.progress import track
@@ -101,10 +100,7 @@ def predict(config: DictConfig) -> str:
 
 def _refuse(config: DictConfig, run: TrainedRun, manifest: Manifest) -> None:
     """Refuse samples and settings that the run cannot answer, before the first answer."""
-    module = run.predictors[0].module
-    visual = [name for name in module.inputs if name != keys.CLINICAL]
-    if faults := lacking(manifest, visual, module.clinical_columns):
-        raise ConfigError(" ".join(faults))
+    run.predictors[0].require_columns(manifest)
     if config.dicom:
         secondary_capture.require()
     if config.nearest_cases:

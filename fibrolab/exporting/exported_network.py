@@ -163,7 +163,7 @@ def entries(network: Predictor) -> tuple[Entry, ...]:
     """Return the inputs of an exported network in order: modalities, clinical values, masks."""
     module, record = network.module, network.record
     side, frames = int(record["preprocess"]["size"]), int(record["segment"]["length"])
-    found, visual = list[Entry](), [name for name in module.inputs if name != keys.CLINICAL]
+    found, visual = list[Entry](), module.modalities
     for name in visual:
         channels = 3 if name == keys.ELASTOGRAM else 1
         time = (frames,) if name == keys.CLIP else ()

@@ -23,6 +23,7 @@ import pandas as pd
 
 from fibrolab import keys
 from fibrolab.data.clinical import COLUMNS as CLINICAL
+from fibrolab.data.clinical import MEASURES
 from fibrolab.errors import DataError
 from fibrolab.runs import answering, checkpoint, new_input, sample_answers, typicality
 from fibrolab.runs.answering import Rules
@@ -113,8 +114,7 @@ class ServedModel:
             FibrolabError: A row has no picture, or the table has unknown columns or faulty values.
         """
         module = self.network.module
-        inputs = [*(name for name in module.inputs if name != keys.CLINICAL), *module.clinical_columns]
-        table = checked(pd.DataFrame(model_input), inputs)
+        table = checked(pd.DataFrame(model_input), [*module.modalities, *module.clinical_columns])
         with TemporaryDirectory(prefix="fibrolab-") as made:
             folder = Path(made)
             manifest = self._manifest(table, folder)
@@ -183,11 +183,8 @@ def put_file(cell: str, target: Path, place: str) -> str:
 
 def columns_of(network: Predictor) -> dict[str, tuple[str, bool]]:
     """Return type and necessity of each column that a table for a network may have."""
-    inputs, measured = network.module.inputs, network.module.clinical_columns
-    visual = [name for name in inputs if name != keys.CLINICAL]
-    needed = visual if len(inputs) == 1 else []
-    found = {name: ("string", True) for name in needed}
-    found |= {name: ("string", False) for name in visual if name not in needed}
+    visual, measured = network.module.modalities, network.module.clinical_columns
+    found = {name: ("string", len(visual) == 1 and not measured) for name in visual}
     found |= {name: ("string" if name == keys.SEX else "double", False) for name in measured}
     others = [keys.SAMPLE_ID, keys.PATIENT_ID, keys.VISIT_ID, keys.SITE]
     others += [name for name in (keys.FRAME, keys.ROI, keys.MASK) if keys.IMAGE in visual]
@@ -209,12 +206,12 @@ def answer_columns(rules: Rules, networks: int) -> dict[str, str]:
 
 
 def example(network: Predictor) -> pd.DataFrame:
-    """Return a table of one sample whose pictures are black and whose clinical values are missing."""
+    """Return a table of one sample whose pictures are black and whose clinical values are usual ones."""
     row: dict[str, Any] = {keys.SAMPLE_ID: "example"}
-    for name in network.module.inputs:
-        if name != keys.CLINICAL:
-            row[name] = base64.b64encode(_black(name, network.record)).decode()
-    return pd.DataFrame([row])
+    for name in network.module.modalities:
+        row[name] = base64.b64encode(_black(name, network.record)).decode()
+    usual = {each.column: math.sqrt(math.prod(each.usual)) for each in MEASURES} | {keys.SEX: "F"}
+    return pd.DataFrame([row | {name: usual[name] for name in network.module.clinical_columns}])
 
 
 def _black(modality: str, record: Mapping[str, Any]) -> bytes:

@@ -83,6 +83,11 @@ class TrainedModule(L.LightningModule, ABC):
         return list(self.network.inputs)
 
     @property
+    def modalities(self) -> list[str]:
+        """Inputs that are pictures or films."""
+        return [name for name in self.inputs if name != keys.CLINICAL]
+
+    @property
     def clinical_columns(self) -> list[str]:
         """Clinical columns that the network takes, in the order of the batch entry `clinical` (B, D)."""
         return []

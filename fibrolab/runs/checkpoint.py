@@ -32,7 +32,6 @@ from lightning.fabric.utilities import move_data_to_device
 from omegaconf import DictConfig
 
 from fibrolab import keys
-from fibrolab.choices import refuse
 from fibrolab.config import arguments, resolved
 from fibrolab.data import input_check
 from fibrolab.data.cache import PixelStore
@@ -103,9 +102,13 @@ def described(
 
 def _needed(module: TrainedModule, data: LabelledData) -> list[str]:
     """Return the modalities and clinical columns that a network never learns to miss."""
-    visual = [name for name in module.inputs if name != keys.CLINICAL]
-    dropped = getattr(module.network, "modality_dropout", 0) > 0
-    return input_check.always_given(data.manifest, [] if dropped else visual, module.clinical_columns)
+    visual = [] if getattr(module.network, "modality_dropout", 0) > 0 else module.modalities
+    return input_check.always_given(data.manifest, visual, module.clinical_columns)
+
+
+def _refuse(faults: Sequence[str]) -> None:
+    if faults:
+        raise DataError(" ".join(faults))
 
 
 def split_digest(path: Path) -> str:
@@ -356,8 +359,8 @@ class Predictor:
             stores: Stores of the pixels of each modality; None for those of the cache.
 
         Raises:
-            ConfigError: The data lacks an input of the network, or samples lack one that every sample of the
-                training had.
+            ConfigError: The data lacks an input of the network.
+            DataError: Samples lack an input that every sample of the training had.
         """
         made = FibrosisDataModule(
             data=data,
@@ -367,8 +370,25 @@ class Predictor:
             num_workers=num_workers,
             clinical=self.module.clinical_columns,
         )
-        refuse(input_check.without_needed(data.manifest, self.record.get(NEEDED, ())))
+        self.require_inputs(data.manifest)
         return made
+
+    def require_columns(self, manifest: Manifest) -> None:
+        """Refuse samples without a column for each input of the network, in which cells may be empty.
+
+        Raises:
+            DataError: There is no such column.
+        """
+        _refuse(input_check.lacking(manifest, self.module.modalities, self.module.clinical_columns))
+
+    def require_inputs(self, manifest: Manifest) -> None:
+        """Refuse samples that lack an input which every sample of the training had.
+
+        Raises:
+            DataError: There is no column of an input, or there are such samples, which are named.
+        """
+        self.require_columns(manifest)
+        _refuse(input_check.without_needed(manifest, self.record.get(NEEDED, ())))
 
     @cached_property
     def batch_size(self) -> int:
@@ -537,7 +557,7 @@ def stores(
         lasting: False if the folder is removed soon (`PixelStore`).
     """
     grey = Preprocess(**preprocess)
-    modalities = [name for name in module.inputs if name != keys.CLINICAL]
+    modalities = module.modalities
     if learns and module.target == keys.MASK:
         modalities.append(keys.MASK)
     return {name: PixelStore(cache / "pixels", grey.of(name), lasting) for name in modalities}

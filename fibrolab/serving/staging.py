@@ -83,7 +83,7 @@ class Staging:
     @property
     def visual(self) -> list[str]:
         """Modalities of which a sample has a file."""
-        return [name for name in self.network.module.inputs if name != keys.CLINICAL]
+        return self.network.module.modalities
 
     @cached_property
     def end_points(self) -> dict[str, str]:

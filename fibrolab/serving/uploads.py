@@ -15,7 +15,6 @@ from starlette.exceptions import HTTPException
 
 from fibrolab import keys
 from fibrolab.data import tables
-from fibrolab.data.input_check import lacking
 from fibrolab.data.manifest import PATHS, Manifest
 from fibrolab.errors import DataError, FibrolabError
 from fibrolab.runs import new_input
@@ -49,23 +48,19 @@ class Uploads:
         """List the files as samples for a network, without reading them.
 
         Raises:
-            DataError: The files do not suit the network, or the table names other files.
-            ConfigError: The table has a fault.
+            DataError: The files do not suit the network, or the table names other files or has a fault.
         """
-        record, inputs = network.record, network.module.inputs
-        visual = [name for name in inputs if name != keys.CLINICAL]
-        columns = network.module.clinical_columns
-        if self.table is None and (len(visual) != 1 or columns):
-            needed = ", ".join([*visual, *columns])
+        module = network.module
+        if self.table is None and (len(module.modalities) != 1 or module.clinical_columns):
+            needed = ", ".join([*module.modalities, *module.clinical_columns])
             raise DataError(
-                f"The network takes {' and '.join(inputs)} of each sample: send a CSV file as `table` beside "
-                f"the files, with a row for each sample and the columns {needed}."
+                f"The network takes {' and '.join(module.inputs)} of each sample: send a CSV file as `table` "
+                f"beside the files, with a row for each sample and the columns {needed}."
             )
         given = self.files if self.table is None else (self.table,)
-        manifest = new_input.listed(given, record, inputs, labels=False)
+        manifest = new_input.listed(given, network.record, module.inputs, labels=False)
         self._refuse_other_files(manifest)
-        if faults := lacking(manifest, visual, columns):
-            raise DataError(" ".join(faults))
+        network.require_columns(manifest)
         return manifest
 
     def _refuse_other_files(self, manifest: Manifest) -> None:

@@ -1,6 +1,7 @@
 """Faults of the data of another site, or of the run that predicts it, are reported before a run is opened."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from PIL import Image
 
 from fibrolab import keys
 from fibrolab.analyses import external
+from fibrolab.data import input_check
+from fibrolab.data.manifest import Manifest
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.evaluation import predictions
 from fibrolab.pipeline import run
@@ -88,6 +91,24 @@ def test_the_advised_order_of_classes_is_accepted(trained: tuple[Path, str], tmp
         predict(root, run_id, there, "data.classes=['normal (≤ 5 %)',fatty]")
     advised = shlex.split(str(fault.value).rpartition(": set ")[2].removesuffix("."))
     assert predict(root, run_id, there, *advised).is_dir()
+
+
+def test_samples_without_what_the_network_needs_are_refused_before_a_run_is_opened(
+    trained: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, run_id = trained
+    before, there = ids(root), tree(tmp_path / "there", 3, *CLASSES)
+    asked = []
+
+    def lacks(manifest: Manifest, needed: Sequence[str]) -> list[str]:
+        asked.append((len(manifest), needed))
+        return ["The network needs image."]
+
+    monkeypatch.setattr(input_check, "without_needed", lacks)
+    with pytest.raises(DataError, match=r"^The network needs image\.$"):
+        predict(root, run_id, there)
+    assert asked == [(40, ["image"])]
+    assert ids(root) == before
 
 
 def test_a_run_without_a_network_is_replaced_by_the_one_that_trained_it(

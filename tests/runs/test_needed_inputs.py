@@ -9,7 +9,7 @@ from small_classifier import CLASSES, settings
 from small_clinic import SIDE, clinic
 
 from fibrolab import keys
-from fibrolab.errors import ConfigError
+from fibrolab.errors import ConfigError, DataError
 from fibrolab.modules.classifiers import MultimodalClassifier
 from fibrolab.runs import checkpoint
 from fibrolab.runs.checkpoint import Predictor
@@ -52,7 +52,7 @@ def test_a_sample_is_answered_unless_it_lacks_what_the_network_needs(tmp_path: P
             (alone,), _ = predictor.probabilities(last, tmp_path / "pixels")
             np.testing.assert_allclose(alone, together[1], atol=1e-6)
             continue
-        with pytest.raises(ConfigError, match=f"needs {needed[0]}, which every sample .* for sample s11"):
+        with pytest.raises(DataError, match=f"needs {needed[0]}, which every sample .* for sample s11"):
             predictor.probabilities(last, tmp_path / "pixels")
     blind = replace(last, manifest=replace(last.manifest, table=last.manifest.table.drop(columns="lsm_kpa")))
     with pytest.raises(ConfigError, match="lsm_kpa, without any value"):
