@@ -5,7 +5,7 @@ clinical values, the network (or the mean of several), probabilities, temperatur
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +70,7 @@ class ExportedNetwork(nn.Module):
         first, *others = networks
         for other in others:
             _refuse_other(first, other)
-        self.members = nn.ModuleList([_Member(network.classifier) for network in networks])
+        self.members = nn.ModuleList([_Member(each.classifier, each.needed) for each in networks])
         self.entries = entries(first)
         self.outputs = (PROBABILITIES, CONFIDENCE, *([SCORES] if rules.endpoints else []))
         self._temperature = rules.temperature if math.isfinite(rules.temperature) else 1.0
@@ -94,17 +94,18 @@ class ExportedNetwork(nn.Module):
 class _Member(nn.Module):
     """One network, from the entries of a batch to probabilities (B, K).
 
-    They are NaN for a sample without any input, and for one with a clinical value that no patient can have,
-    which `predict` refuses; its logarithm may not even exist, and would pass for a missing value.
+    They are NaN for a sample that `predict` refuses: one without any input or without one that the network
+    needs, and one with a clinical value that no patient can have, whose logarithm may not even exist.
 
     Args:
         module: The trained module.
+        needed: Modalities and clinical columns that every sample of its training had.
     """
 
-    def __init__(self, module: Classifier) -> None:
+    def __init__(self, module: Classifier, needed: Sequence[str]) -> None:
         super().__init__()
         self.network, self.criterion = module.network, module.criterion
-        self.columns = list(module.clinical_columns)
+        self.columns, self.needed = list(module.clinical_columns), list(needed)
         for parameter in self.network.parameters():
             parameter.requires_grad_(False)
 
@@ -113,15 +114,24 @@ class _Member(nn.Module):
         if self.columns:
             batch[keys.CLINICAL] = on_scales(batch[keys.CLINICAL], self.columns)
         probabilities = self.criterion.probabilities(self._logits(batch))
+        if refused := list(self._refused(given)):
+            probabilities = probabilities.masked_fill(torch.stack(refused, 1).any(1, keepdim=True), math.nan)
+        return probabilities
+
+    def _refused(self, given: Mapping[str, Tensor]) -> Iterator[Tensor]:
+        """Yield for each reason the samples that are not answered, bool (B,)."""
+        names = [keys.present(name) for name in self.network.inputs if keys.present(name) in given]
+        known = [given[name] for name in names]
+        yield from (~given[name] for name in map(keys.present, self.needed) if name in given)
         if self.columns:
-            impossible = _are_impossible(given[keys.CLINICAL], self.columns)
-            probabilities = probabilities.masked_fill(impossible, math.nan)
-        masks = [batch[name] for name in map(keys.present, self.network.inputs) if name in batch]
-        if not masks:
-            return probabilities
-        known = [*masks, *([~batch[keys.CLINICAL].isnan().all(dim=1)] if self.columns else [])]
-        nothing = ~torch.stack(known, dim=1).any(dim=1, keepdim=True)
-        return probabilities.masked_fill(nothing, math.nan)
+            values = given[keys.CLINICAL]
+            places = [place for place, name in enumerate(self.columns) if name in self.needed]
+            yield _are_impossible(values, self.columns)
+            if places:
+                yield values[:, places].isnan().any(dim=1)
+            known.append(~values.isnan().all(dim=1))
+        if names:
+            yield ~torch.stack(known, dim=1).any(dim=1)
 
     def _logits(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Return logits; branches run on all rows, since a graph cannot choose some of them."""
@@ -153,10 +163,10 @@ def on_scales(values: Tensor, columns: Sequence[str]) -> Tensor:
 
 
 def _are_impossible(values: Tensor, columns: Sequence[str]) -> Tensor:
-    """Return which samples have an impossible clinical value among (B, D), bool (B, 1)."""
+    """Return which samples have an impossible clinical value among (B, D), bool (B,)."""
     ranges = {measure.column: measure.possible for measure in MEASURES} | {keys.SEX: (0, 1)}
     low, high = (values.new_tensor([ranges[name][end] for name in columns]) for end in (0, 1))
-    return ((values < low) | (values > high)).any(dim=1, keepdim=True)
+    return ((values < low) | (values > high)).any(dim=1)
 
 
 def entries(network: Predictor) -> tuple[Entry, ...]:

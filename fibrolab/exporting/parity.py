@@ -86,11 +86,14 @@ class Validation:
     def difference(self, answer: Answer) -> float:
         """Return the largest absolute difference of any output of an artifact from the run.
 
-        If the network takes several inputs, the first batch is answered with each of them missing too.
+        If the network takes several inputs, the first batch is answered with each of them missing too that
+        the network does not need.
         """
+        network = self.networks[0]
         found = difference(self.answers(answer), self.reference)
         _, values = next(self.batches())
-        for lacking in _without_each(self.entries, values):
+        columns, needed = network.module.clinical_columns, network.needed
+        for lacking in _without_each(self.entries, values, columns, needed):
             found = max(found, difference(answer(lacking)[:1], [self._probabilities(lacking)]))
         return found
 
@@ -189,16 +192,28 @@ def _value(entry: Entry, batch: dict[str, Tensor], samples: int) -> Tensor:
     return batch[entry.name] if entry.name in batch else entry.blank(samples)
 
 
-def _without_each(entries: Sequence[Entry], values: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Yield a batch without each input in turn, of the samples that then still have one."""
+def _without_each(
+    entries: Sequence[Entry], values: Sequence[Tensor], columns: Sequence[str], needed: Sequence[str]
+) -> Iterator[list[Tensor]]:
+    """Yield a batch without each input in turn that is not needed, of the samples that then have another.
+
+    Args:
+        entries: Inputs of the exported network.
+        values: Their values.
+        columns: Clinical columns, in their order.
+        needed: Modalities and clinical columns.
+    """
     names = [entry.name for entry in entries]
     inputs = [entry.name for entry in entries if entry.dtype != "bool"]
     if len(inputs) < 2:
         return
+    missable = [name not in needed for name in columns]
     for removed in inputs:
+        if removed in needed or (removed == keys.CLINICAL and not any(missable)):
+            continue
         changed = dict(zip(names, (value.clone() for value in values), strict=True))
         if removed == keys.CLINICAL:
-            changed[removed].fill_(math.nan)
+            changed[removed][:, missable] = math.nan
         else:
             changed[keys.present(removed)].fill_(False)
         known = [

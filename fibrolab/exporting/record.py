@@ -12,7 +12,7 @@ from fibrolab import environment, keys
 from fibrolab.data.clinical import MEASURES
 from fibrolab.exporting import parity
 from fibrolab.exporting.parity import Validation
-from fibrolab.runs import answering, checkpoint
+from fibrolab.runs import answering
 from fibrolab.runs.answering import Rules
 from fibrolab.runs.trained_run import TrainedRun
 
@@ -71,7 +71,7 @@ def described(run: TrainedRun, rules: Mapping[str, Rules]) -> dict[str, Any]:
         "decode": dict(record.get("decode") or {}),
         "cropped_to_masks_of": network.segmenter.sha256 if network.segmenter else None,
         "precision_of_training": record["precision"],
-        "needed": list(record.get(checkpoint.NEEDED) or []),
+        "needed": network.needed,
         "clinical": [
             {"column": each.column, "unit": each.unit, "possible": list(each.possible)}
             for each in MEASURES

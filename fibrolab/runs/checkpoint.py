@@ -388,7 +388,12 @@ class Predictor:
             DataError: There is no column of an input, or there are such samples, which are named.
         """
         self.require_columns(manifest)
-        _refuse(input_check.without_needed(manifest, self.record.get(NEEDED, ())))
+        _refuse(input_check.without_needed(manifest, self.needed))
+
+    @property
+    def needed(self) -> list[str]:
+        """Modalities and clinical columns that every sample of the training had, and were not dropped."""
+        return list(self.record.get(NEEDED) or [])
 
     @cached_property
     def batch_size(self) -> int:

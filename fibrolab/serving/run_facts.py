@@ -4,7 +4,7 @@ from typing import Any
 
 from fibrolab import keys
 from fibrolab.reporting import answers_page, numbers, run_sentences
-from fibrolab.runs import answering, checkpoint, trained_run
+from fibrolab.runs import answering, trained_run
 from fibrolab.serving.staging import Staging
 
 
@@ -27,7 +27,7 @@ def of(staging: Staging) -> dict[str, Any]:
         "ordered": rules.ordered,
         "inputs": staging.visual,
         "clinical": list(network.module.clinical_columns),
-        "needed": list(network.record.get(checkpoint.NEEDED) or []),
+        "needed": network.needed,
         "films": keys.CLIP in staging.visual,
         "end_points": [
             {"name": name, "positive": staging.end_points[name], "threshold": rules.thresholds.get(name)}

@@ -164,6 +164,38 @@ def test_a_clinical_value_that_no_patient_has_gives_no_probabilities() -> None:
     assert np.isfinite(chances[1]).all()
 
 
+def test_a_sample_without_what_the_network_needs_has_no_probabilities() -> None:
+    found = networks("multimodal")
+    values = example(ExportedNetwork(found, RULES), 3)
+    values[2][0, 2] = math.nan  # the first sample lacks its sex
+    lacking = {"elastogram": {1}, "image": {2}, "age_years": {1}, "sex": {0, 2}, "lsm_kpa": set()}
+    for needed in (["elastogram"], ["image"], ["age_years"], ["sex"], ["lsm_kpa"], ["image", "age_years"]):
+        network = ExportedNetwork(
+            [replace(each, record={**each.record, "needed": needed}) for each in found], RULES
+        )
+        chances = graphs.torch_answer(network)(values)[0]
+        refused = set().union(*(lacking[name] for name in needed))
+        assert set(np.flatnonzero(np.isnan(chances).any(axis=1))) == refused
+
+
+def test_parity_is_measured_without_each_input_that_may_be_missing() -> None:
+    network = ExportedNetwork(networks("multimodal"), RULES)
+    values = example(network, 1)
+    names = [entry.name for entry in network.entries]
+
+    def changed(*needed: str) -> list[dict[str, Tensor]]:
+        found = parity._without_each(network.entries, values, COLUMNS, needed)
+        return [dict(zip(names, each, strict=True)) for each in found]
+
+    image, elastogram, clinical = changed()
+    assert not image["image_present"].any()
+    assert not elastogram["elastogram_present"].any()
+    assert clinical["clinical"].isnan().all()
+    (part,) = changed("image", "elastogram", "sex")
+    assert part["clinical"].isnan().tolist() == [[True, True, False]]
+    assert [each["image_present"].item() for each in changed("elastogram", *COLUMNS)] == [False]
+
+
 def test_a_sample_without_any_input_has_no_probabilities() -> None:
     network = ExportedNetwork(networks("multimodal"), RULES)
     values = example(network, 3)
