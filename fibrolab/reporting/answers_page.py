@@ -83,9 +83,9 @@ class Maps:
     def reading(self) -> str:
         """Return a sentence on what they show."""
         return (
-            f"The maps ({self.label}) show where the network found what made the most probable class "
-            "probable, each on a scale of its own. A map is no evidence of where a disease is: fibrolab "
-            "explain tests maps before they are believed."
+            f"The maps ({self.label}) show where the picture raises the score of the most probable class, each "
+            "on a scale of its own. They do not show where fibrosis is, and are not tested here; fibrolab "
+            "explain tests them."
         )
 
 

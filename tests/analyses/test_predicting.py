@@ -165,7 +165,7 @@ def test_maps_are_added_to_the_page_of_samples_that_have_answers(
     folder = predicted(root, trained, *words, "maps=true")
     assert (folder / "answers.jsonl").read_bytes() == lines
     page = (folder / "answers.html").read_text()
-    assert "fibrolab explain tests maps before they are believed" in page
+    assert "They do not show where fibrosis is" in page
     for name, row in answers(folder).iterrows():
         words_of_map = f"Grad-CAM of {row['predicted']} over {name}"
         ((map_, picture),) = [(pixels_of(page, words_of_map), pixels_of(page, f"picture of {name}"))]
