@@ -242,7 +242,7 @@ def _maps(run: TrainedRun, manifest: Manifest, table: pd.DataFrame) -> answers_p
     """Return the maps of the samples that the page shows; none of a sample whose file has gone since."""
     from fibrolab.analyses import sample_maps
 
-    found, label = {}, sample_maps.method_of(run.predictors[0]).label
+    found, method = {}, sample_maps.method_of(run.predictors[0])
     rows = np.flatnonzero((table[ERROR] == "").to_numpy())[: answers_page.MOST_PICTURES]
     for row in track(rows.tolist(), len(rows), "Maps"):
         sample = str(table[keys.SAMPLE_ID].iloc[row])
@@ -250,14 +250,14 @@ def _maps(run: TrainedRun, manifest: Manifest, table: pd.DataFrame) -> answers_p
             maps = sample_maps.of_sample(of_rows(manifest, np.array([row])), run)
         except DataError:
             continue
-        words = {each.branch: f"{label} of {maps.target}" for each in maps.branches}
-        if len(words) > 1:
-            words = {branch: f"{text}, {branch}" for branch, text in words.items()}
+        named = len(maps.branches) > 1
         found[sample] = [
-            answers_page.overlaid(heat, picture, maps.method.signed, sample, words[branch])
+            answers_page.overlaid(
+                heat, picture, method.signed, sample, f"{maps.title}, {branch}" if named else maps.title
+            )
             for branch, picture, heat in maps.branches
         ]
-    return answers_page.Maps(label, found)
+    return answers_page.Maps(method.label, method.shows, found)
 
 
 def _picture(

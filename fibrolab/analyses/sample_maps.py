@@ -53,6 +53,11 @@ class SampleMaps:
     target: str
     branches: tuple[BranchMap, ...]
 
+    @property
+    def title(self) -> str:
+        """The method, and the class where the maps depend on it."""
+        return f"{self.method.label} of {self.target}" if self.method.needs_target else self.method.label
+
 
 def of_sample(manifest: Manifest, run: TrainedRun) -> SampleMaps:
     """Explain the most probable class of one sample by the mean map of the run's networks.

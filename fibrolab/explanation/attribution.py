@@ -59,6 +59,13 @@ class Method(NamedTuple):
     needs_feature_map: bool = False
     needs_target: bool = True
 
+    @property
+    def shows(self) -> str:
+        """Phrase on what its maps show."""
+        if not self.needs_target:
+            return "where the network looks, whatever the class"
+        return f"where the picture raises {'(red) or lowers (blue) ' * self.signed}the score of the class"
+
 
 def _by_layer(weigh: Callable[[LayerMaps], Tensor]) -> Callable[[Explained], Tensor]:
     def explain(given: Explained) -> Tensor:

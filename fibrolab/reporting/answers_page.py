@@ -73,19 +73,20 @@ class Maps:
 
     Attributes:
         label: Name of the method.
+        shows: Phrase on what its maps show.
         of: Pictures with their map over them by the id of the sample, one for each branch.
     """
 
     label: str
+    shows: str
     of: Mapping[str, Sequence[html.Picture]]
 
     @property
     def reading(self) -> str:
         """Return a sentence on what they show."""
         return (
-            f"The maps ({self.label}) show where the picture raises the score of the most probable class, each "
-            "on a scale of its own. They do not show where fibrosis is, and are not tested here; fibrolab "
-            "explain tests them."
+            f"The maps ({self.label}) show {self.shows}, each on a scale of its own. They do not show where "
+            "fibrosis is, and are not tested here; fibrolab explain tests them."
         )
 
 

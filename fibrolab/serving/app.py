@@ -86,6 +86,8 @@ class Map(BaseModel):
 
     method: str
     target: str
+    title: str
+    shows: str
     branches: list[MapLayer]
 
 

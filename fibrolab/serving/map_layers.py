@@ -24,8 +24,8 @@ def of_sample(manifest: Manifest, run: TrainedRun) -> dict[str, Any]:
         run: A run that classifies.
 
     Returns:
-        Method and explained class; and for each branch with a map its name, the picture and the layer as
-        `data:` addresses.
+        Method, what it shows, and the explained class; and for each branch with a map its name, the picture
+        and the layer as `data:` addresses.
 
     Raises:
         DataError: The file cannot be read.
@@ -36,7 +36,8 @@ def of_sample(manifest: Manifest, run: TrainedRun) -> dict[str, Any]:
         {"branch": name, "picture": address(picture), "layer": _layer(heat, found.method.signed)}
         for name, picture, heat in found.branches
     ]
-    return {"method": found.method.label, "target": found.target, "branches": branches}
+    method = {"method": found.method.label, "shows": found.method.shows}
+    return {**method, "target": found.target, "title": found.title, "branches": branches}
 
 
 def address(pixels: np.ndarray) -> str:

@@ -1,5 +1,6 @@
 """Attribution maps: equal to captum's, equal for every batch, and right where the true map is known."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ from small_classifier import CLASSES, settings
 from torch import Tensor, nn
 
 from fibrolab import keys
+from fibrolab.analyses.sample_maps import SampleMaps
 from fibrolab.errors import ConfigError
 from fibrolab.explanation.attribution import METHODS, attribute, backbone_of
 from fibrolab.explanation.target_scores import Target, Task, build_target
@@ -269,3 +271,15 @@ def test_an_unknown_method_and_a_branch_of_numbers_are_refused() -> None:
     ):
         with pytest.raises(ConfigError, match=words):
             attribute(method, module, batch, lambda x: x[:, 0], branch)
+
+
+def test_a_map_is_said_to_be_of_a_class_only_if_it_depends_on_one() -> None:
+    raises = "where the picture raises the score of the class"
+    assert {name for name, each in METHODS.items() if each.shows == raises} >= {"gradcam", "layercam"}
+    assert METHODS["integrated_gradients"].shows == (
+        "where the picture raises (red) or lowers (blue) the score of the class"
+    )
+    assert "score" not in METHODS["attention_rollout"].shows
+    maps = SampleMaps(METHODS["gradcam"], "F3", ())
+    assert maps.title == "Grad-CAM of F3"
+    assert replace(maps, method=METHODS["attention_rollout"]).title == METHODS["attention_rollout"].label
