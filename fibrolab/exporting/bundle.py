@@ -62,7 +62,7 @@ def write(
         folder: Folder of the bundle.
         entry: The network's input.
         rules: Decision rules of samples.
-        record: Record of the training (`fibrolab.runs.checkpoint.described`).
+        record: Record of the training (`fibrolab.runs.training_record.described`).
         known: Metadata of the export.
 
     Raises:

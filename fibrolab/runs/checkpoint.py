@@ -19,7 +19,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Any
@@ -29,10 +29,8 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning.fabric.utilities import move_data_to_device
-from omegaconf import DictConfig
 
 from fibrolab import keys
-from fibrolab.config import arguments, resolved
 from fibrolab.data import input_check
 from fibrolab.data.cache import PixelStore
 from fibrolab.data.clip_sampling import Segment
@@ -40,11 +38,11 @@ from fibrolab.data.datamodule import FibrosisDataModule
 from fibrolab.data.features import FeatureTable
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.data.manifest import Manifest
-from fibrolab.data.preprocess import SEGMENTER, Preprocess
+from fibrolab.data.preprocess import Preprocess
 from fibrolab.data.splits import all_test
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.modules.base import Batch, Classifier, TrainedModule
-from fibrolab.runs import nearest_cases, new_input, segmenting, typicality
+from fibrolab.runs import nearest_cases, new_input, segmenting, training_record, typicality
 from fibrolab.runs.nearest_cases import Cases
 from fibrolab.runs.typicality import Reference
 from fibrolab.storage import put
@@ -52,68 +50,10 @@ from fibrolab.targets import imported
 
 KEY = "fibrolab"
 SEGMENTER_KEY = "fibrolab_segmenter"
-SPLIT = "split_sha256"
-NEEDED = "needed"  # inputs without which the network was never trained
 # Most samples in a batch on a CPU. Layers of larger batches leave its cache and are allocated anew each time:
 # at 224 pixels, batches of 32 take 1.2 (ResNet-18) to 2.1 times as long (EfficientNet-B0) a picture.
 CPU_BATCH = 8
 UNREADABLE = (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError)
-
-
-def described(
-    config: DictConfig, module: TrainedModule, data: LabelledData, split: Path, packages: Mapping[str, str]
-) -> dict[str, Any]:
-    """Return the record of a training, which its checkpoints hold.
-
-    Args:
-        config: `conf/train.yaml`, composed, with the classes of the data.
-        module: The module that is trained.
-        data: The samples.
-        split: The run's `split.csv`.
-        packages: Versions of the packages in use.
-    """
-    task = resolved(config.task)
-    buffers = dict(module.named_buffers())
-    normalised = {name.removesuffix(".mean") for name in buffers if name.endswith(".mean")}
-    return {
-        "format": keys.FORMAT,
-        "_target_": str(config.model["_target_"]),
-        "data": data.manifest.name,
-        "task": {name: task.get(name) for name in ("name", "ordered", "endpoints", "of", "merge")},
-        "classes": list(map(str, data.classes)),
-        "decode": asdict(data.manifest.decode),
-        "preprocess": arguments(config.preprocess, SEGMENTER),
-        "segment": resolved(config.segment),
-        "normalisation": {
-            name: {part: buffers[f"{name}.{part}"].flatten().tolist() for part in ("mean", "std")}
-            for name in sorted(normalised)
-            if f"{name}.std" in buffers
-        },
-        "precision": config.trainer.precision,
-        "batch_size": config.batch_size,
-        NEEDED: _needed(module, data),
-        "manifest": data.manifest.hash,
-        SPLIT: split_digest(split),
-        "packages": dict(packages),
-        "thresholds": None,
-        "temperature": None,
-    }
-
-
-def _needed(module: TrainedModule, data: LabelledData) -> list[str]:
-    """Return the modalities and clinical columns that a network never learns to miss."""
-    visual = [] if getattr(module.network, "modality_dropout", 0) > 0 else module.modalities
-    return input_check.always_given(data.manifest, visual, module.clinical_columns)
-
-
-def _refuse(faults: Sequence[str]) -> None:
-    if faults:
-        raise DataError(" ".join(faults))
-
-
-def split_digest(path: Path) -> str:
-    """Return the SHA-256 of a split's file, which is equal for the same samples in the same partitions."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def save(content: Mapping[str, Any], path: Path) -> None:
@@ -159,25 +99,9 @@ def complete(path: Path, endpoints: pd.DataFrame, calibration: pd.DataFrame) -> 
     """
     with path.open("rb") as file:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-    completed = checkpoint[KEY] | fitted_on_validation(endpoints, calibration)
+    completed = checkpoint[KEY] | training_record.fitted_on_validation(endpoints, calibration)
     if completed != checkpoint[KEY]:
         save({**checkpoint, KEY: completed}, path)
-
-
-def fitted_on_validation(endpoints: pd.DataFrame, calibration: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Return the thresholds and the temperature of an evaluation, by level.
-
-    Args:
-        endpoints: `endpoints.csv` of the run.
-        calibration: `calibration.csv` of the run.
-    """
-    decided = endpoints[(endpoints["rule"] != "") & endpoints["threshold"].notna()]
-    thresholds: dict[str, dict[str, dict[str, float]]] = {}
-    for level, endpoint, rule, value in decided[["level", "endpoint", "rule", "threshold"]].to_numpy():
-        thresholds.setdefault(str(level), {}).setdefault(str(endpoint), {})[str(rule)] = float(value)
-    fits = calibration[calibration["temperature"].notna() & (calibration["probabilities"] == "temperature")]
-    temperature = {str(level): float(rows["temperature"].iloc[0]) for level, rows in fits.groupby("level")}
-    return {"thresholds": thresholds, "temperature": temperature}
 
 
 @dataclass(frozen=True)
@@ -187,7 +111,7 @@ class Predictor:
     Attributes:
         path: The checkpoint.
         module: The module, of the class that was trained.
-        record: As `described` returns it.
+        record: As `training_record.described` returns it.
         segmenter: The segmenter that makes the masks of new pictures, to which they are cropped.
         sha256: Hash of the checkpoint, of a segmenter that another checkpoint holds.
     """
@@ -393,7 +317,7 @@ class Predictor:
     @property
     def needed(self) -> list[str]:
         """Modalities and clinical columns that every sample of the training had, and were not dropped."""
-        return list(self.record.get(NEEDED) or [])
+        return list(self.record.get(training_record.NEEDED) or [])
 
     @cached_property
     def batch_size(self) -> int:
@@ -498,6 +422,11 @@ class Predictor:
         finally:
             if device != home:
                 module.to(home)
+
+
+def _refuse(faults: Sequence[str]) -> None:
+    if faults:
+        raise DataError(" ".join(faults))
 
 
 def load(path: Path) -> Predictor:

@@ -34,7 +34,7 @@ def read(path: str | Path, record: Mapping[str, Any], inputs: Sequence[str]) -> 
 
     Args:
         path: A picture, a DICOM file or a film; a folder of these, at any depth; or a table.
-        record: Record of the training (`fibrolab.runs.checkpoint.described`).
+        record: Record of the training (`fibrolab.runs.training_record.described`).
         inputs: Modalities that the network takes.
 
     Raises:
@@ -55,7 +55,7 @@ def listed(
 
     Args:
         given: Pictures, DICOM files, films, folders of these at any depth; or one table.
-        record: Record of the training (`fibrolab.runs.checkpoint.described`).
+        record: Record of the training (`fibrolab.runs.training_record.described`).
         inputs: Modalities that the network takes.
         labels: Whether labels of a table are read; if not, they may be of any kind, and a note says so.
 
@@ -138,7 +138,7 @@ def as_data(manifest: Manifest, record: Mapping[str, Any], cache: Path) -> Label
 
     Args:
         manifest: Samples from any source.
-        record: Record of the training (`fibrolab.runs.checkpoint.described`).
+        record: Record of the training (`fibrolab.runs.training_record.described`).
         cache: Folder of the surveys of files.
 
     Returns:

@@ -337,8 +337,8 @@ class TrainedRun:
         """The network of the best epoch with the record of its training; of several their ensemble."""
         if not self.has_several_networks:
             return self.predictors[0]
-        from fibrolab.runs.checkpoint import fitted_on_validation
         from fibrolab.runs.ensemble import Ensemble
+        from fibrolab.runs.training_record import fitted_on_validation
 
         fitted = fitted_on_validation(self.table("endpoints"), self.table("calibration"))
         return Ensemble(self.predictors, **fitted)

@@ -32,7 +32,7 @@ class RecordedCheckpoints(TorchCheckpointIO):
     files.
 
     Args:
-        record: As `runs.checkpoint.described` returns it.
+        record: As `runs.training_record.described` returns it.
         segmenter: Checkpoint of the segmenter that the others hold, if the file exists.
         waits: Whether the training waits for every write, because something reads each file at once.
     """

@@ -36,7 +36,7 @@ from fibrolab.data.samplers import check_batch_size, this_rank
 from fibrolab.errors import ConfigError, TrainingError
 from fibrolab.evaluation import predictions
 from fibrolab.modules.base import TrainedModule
-from fibrolab.runs import checkpoint
+from fibrolab.runs import checkpoint, training_record
 from fibrolab.sweeps.jobs import Trial
 from fibrolab.training import (
     batch_size,
@@ -296,7 +296,7 @@ def fit(
     pruning = _pruning(config, trial)
     writer = _writer(config, datamodule, folder)
     split = folder / keys.SPLIT_FILE
-    record = checkpoint.described(config, module, data, split, environment.packages())
+    record = training_record.described(config, module, data, split, environment.packages())
     loggers = [CurveLogger(tracked), *trainer_parts.loggers(config, folder)]
     segmenter = folder / keys.CHECKPOINTS / keys.SEGMENTER
     checkpoints = RecordedCheckpoints(record, segmenter, waits=trainer_parts.uploads_checkpoints(config))

@@ -11,7 +11,7 @@ from small_clinic import SIDE, clinic
 from fibrolab import keys
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.modules.classifiers import MultimodalClassifier
-from fibrolab.runs import checkpoint
+from fibrolab.runs import training_record
 from fibrolab.runs.checkpoint import Predictor
 
 TINY = {"name": "test_resnet"}
@@ -30,8 +30,8 @@ def network(**fusion: float) -> MultimodalClassifier:
 
 def test_modality_dropout_teaches_to_miss_modalities_but_no_clinical_value(tmp_path: Path) -> None:
     data = clinic(tmp_path, elastograms=range(12), lsm_kpa=7.0)
-    assert checkpoint._needed(network(), data) == [keys.IMAGE, keys.ELASTOGRAM, keys.LSM_KPA]
-    assert checkpoint._needed(network(modality_dropout=0.2), data) == [keys.LSM_KPA]
+    assert training_record._needed(network(), data) == [keys.IMAGE, keys.ELASTOGRAM, keys.LSM_KPA]
+    assert training_record._needed(network(modality_dropout=0.2), data) == [keys.LSM_KPA]
 
 
 def test_a_sample_is_answered_unless_it_lacks_what_the_network_needs(tmp_path: Path) -> None:
