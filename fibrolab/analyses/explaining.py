@@ -166,6 +166,8 @@ def _new_samples(run: TrainedRun, config: DictConfig) -> Samples:
     _, networks = _networks(run, config.tracking.uri)
     first = networks[0]
     manifest = new_input.read(config.input, first.record, first.module.inputs)
+    for network in networks:
+        network.require_inputs(manifest)
     data = new_input.as_data(manifest, first.record, Path(config.paths.cache))
     data = first.masked(data.subset(_spread(len(data.manifest), config.samples)), Path(config.paths.cache))
     part = Part(networks, data, data)

@@ -239,7 +239,7 @@ def _neighbours(run: TrainedRun, table: pd.DataFrame) -> answers_page.Neighbours
 
 
 def _maps(run: TrainedRun, manifest: Manifest, table: pd.DataFrame) -> answers_page.Maps:
-    """Return the maps of the samples that the page shows; none of a sample whose file has gone since."""
+    """Return the maps of the samples that the page shows; none of those whose files have changed since."""
     from fibrolab.analyses import sample_maps
 
     found, method = {}, sample_maps.method_of(run.predictors[0])
@@ -250,14 +250,11 @@ def _maps(run: TrainedRun, manifest: Manifest, table: pd.DataFrame) -> answers_p
             maps = sample_maps.of_sample(of_rows(manifest, np.array([row])), run)
         except DataError:
             continue
-        named = len(maps.branches) > 1
         found[sample] = [
-            answers_page.overlaid(
-                heat, picture, method.signed, sample, f"{maps.title}, {branch}" if named else maps.title
-            )
-            for branch, picture, heat in maps.branches
+            answers_page.overlaid(each.picture, each.heat, method.signed, each.title, sample)
+            for each in maps.branches
         ]
-    return answers_page.Maps(method.label, method.shows, found)
+    return answers_page.Maps(method.label, method.shows, found, len(rows) - len(found))
 
 
 def _picture(

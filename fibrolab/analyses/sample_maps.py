@@ -31,10 +31,11 @@ PREFERRED = ("gradcam", "attention_rollout", "integrated_gradients")  # the firs
 class BranchMap(NamedTuple):
     """A picture that a branch takes, uint8 (H, W) or (H, W, 3), and its map, (H, W).
 
-    Of a film, it is the frame with the most heat.
+    Of a film, it is the frame with the most heat, as the `title` says.
     """
 
     branch: str
+    title: str
     picture: np.ndarray
     heat: np.ndarray
 
@@ -53,11 +54,6 @@ class SampleMaps:
     target: str
     branches: tuple[BranchMap, ...]
 
-    @property
-    def title(self) -> str:
-        """The method, and the class where the maps depend on it."""
-        return f"{self.method.label} of {self.target}" if self.method.needs_target else self.method.label
-
 
 def of_sample(manifest: Manifest, run: TrainedRun) -> SampleMaps:
     """Explain the most probable class of one sample by the mean map of the run's networks.
@@ -67,23 +63,29 @@ def of_sample(manifest: Manifest, run: TrainedRun) -> SampleMaps:
         run: A run that classifies.
 
     Raises:
-        DataError: The file cannot be read.
-        ConfigError: The network takes no picture, or the sample lacks an input that it needs.
+        DataError: The file cannot be read, or the sample lacks an input that every training sample had.
+        ConfigError: The network takes no picture.
     """
     with TemporaryDirectory(prefix="fibrolab-") as made, within_one():
         cache, networks = Path(made), run.predictors
         data, faults = new_input.unlabelled(manifest, networks[0].classes)
         if data is None:
             raise DataError(" ".join(faults.values()))
+        for network in networks:
+            network.require_inputs(data.manifest)
         data = networks[0].masked(data, cache)
         method = method_of(networks[0])
         found, target = _maps(data, networks, method.name, cache)
         (sample,) = data.manifest.table[keys.SAMPLE_ID]
-        branches = [
-            BranchMap(branch, *source.open(sample).still(found[branch]))
-            for branch, source in sources_of(networks[0], [data.manifest]).items()
-            if not np.isnan(found[branch]).all()  # the sample lacks this input
-        ]
+        sources = sources_of(networks[0], [data.manifest])
+        title, branches = f"{method.label} of {target}" if method.needs_target else method.label, []
+        for branch, source in sources.items():
+            if np.isnan(found[branch]).all():
+                continue  # the sample lacks this input
+            words = [title, *([branch] if len(sources) > 1 else [])]
+            words += ["frame with the most heat"] if source.segment is not None else []
+            picture, heat = source.open(sample).still(found[branch])
+            branches.append(BranchMap(branch, ", ".join(words), picture, heat))
     return SampleMaps(method, target, tuple(branches))
 
 

@@ -76,13 +76,14 @@ def shown_parts(data: LabelledData, modality: str, preprocess: Preprocess) -> pd
     Returns:
         The columns `GEOMETRY` (N,), NaN for samples without the modality.
     """
-    manifest, facts = data.manifest, data.facts[modality]
+    manifest, facts = data.manifest, data.facts.get(modality)  # None if no sample has one
     rows = np.flatnonzero(manifest.present(modality))
     found = np.full((len(manifest), len(GEOMETRY)), np.nan)
     media = zip(manifest.media(modality, manifest.present(modality)), rows.tolist(), strict=True)
     for group in by_file(media, pairs=preprocess.crop == "mask"):
         reader = masks.Reader()
         for item, row in group:
+            assert facts is not None
             width, height = (int(facts[name].iloc[row]) for name in ("width", "height"))
             if preprocess.crop == "none" and not isinstance(item.view.box, str):
                 found[row] = width, height, *(item.view.box or Box(0, 0, width, height))

@@ -1,6 +1,6 @@
 """Check of a model's inputs against its samples, in training and of new ones."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,8 +13,8 @@ from fibrolab.data.manifest import Manifest
 def input_faults(data: LabelledData, inputs: Sequence[str], columns: Sequence[str]) -> list[str]:
     """Return sentences on inputs that the data lacks, or else on samples that have none of the inputs.
 
-    To learn an input, some sample must have it. New samples of a trained network need no more than the
-    column: each may lack an input, and so may all of them.
+    In a training, some training sample must have each input. New samples of a trained network need a column
+    for it, whose cells may be empty.
 
     Args:
         data: The samples.
@@ -26,7 +26,7 @@ def input_faults(data: LabelledData, inputs: Sequence[str], columns: Sequence[st
     """
     values = clinical.measured(data.manifest.table, columns)
     learns = len(data.split.rows(keys.TRAIN)) > 0
-    faults = (_unlearnable if learns else lacking)(data.manifest, inputs, columns)
+    faults = _unlearnable(data, inputs, columns) if learns else lacking(data.manifest, inputs, columns)
     if faults:
         return faults
     has_input = np.isfinite(values).any(axis=1)
@@ -49,26 +49,40 @@ def lacking(manifest: Manifest, inputs: Sequence[str], columns: Sequence[str]) -
         inputs: Modalities that the network takes.
         columns: Clinical columns that it takes.
     """
-    unknown = [name for name in inputs if name not in manifest.table]
-    unmeasured = [name for name in columns if name not in manifest.table]
-    return list(_sentences(manifest, unknown, unmeasured))
+    unknown = [name for name in (*inputs, *columns) if name not in manifest.table]
+    if not unknown:
+        return []
+    known = [*_available(manifest), *clinical.known(manifest.table)]
+    return [
+        f"The network takes {', '.join(unknown)}, and '{manifest.name}' has no such column. It has: "
+        f"{', '.join(known)}. Add the column; a cell may be empty if the network has learnt to miss such a "
+        "value."
+    ]
 
 
-def always_given(manifest: Manifest, inputs: Sequence[str], columns: Sequence[str]) -> list[str]:
-    """Return the modalities and clinical columns of a model that no sample lacks.
+def always_given(
+    manifest: Manifest, inputs: Sequence[str], columns: Sequence[str], rows: np.ndarray
+) -> list[str]:
+    """Return the modalities and clinical columns of a model that none of some samples lacks.
 
     Args:
-        manifest: The samples.
+        manifest: N samples.
         inputs: Modalities that the model takes.
         columns: Clinical columns that it takes.
+        rows: The samples, rows of the manifest, int64 (n,).
     """
-    values = np.isfinite(clinical.measured(manifest.table, columns)).all(axis=0)
-    measured = [name for name, always in zip(columns, values, strict=True) if always]
-    return [*(name for name in inputs if manifest.has(name)), *measured]
+    given = _given(manifest, (*inputs, *columns))
+    return [name for name, has in given.items() if has[rows].all()]
+
+
+def complete(manifest: Manifest, needed: Sequence[str]) -> np.ndarray:
+    """Return which samples have all of these modalities and clinical columns, bool (N,)."""
+    given = list(_given(manifest, needed).values())
+    return np.logical_and.reduce([np.ones(len(manifest), bool), *given])
 
 
 def without_needed(manifest: Manifest, needed: Sequence[str]) -> list[str]:
-    """Return sentences on samples without an input that no sample of the training lacked.
+    """Return sentences on samples without an input that every training sample had.
 
     A network computes something without such an input too, but from weights that it has never learnt.
 
@@ -76,38 +90,47 @@ def without_needed(manifest: Manifest, needed: Sequence[str]) -> list[str]:
         manifest: New samples.
         needed: Modalities and clinical columns (`always_given`).
     """
-    measured = [name for name in needed if name in clinical.COLUMNS]
-    values = np.isfinite(clinical.measured(manifest.table, measured))
-    given = dict(zip(measured, values.T, strict=True))
-    absent = {name: ~given.get(name, manifest.present(name)) for name in needed}
     return [
         f"The network needs {name}, which every sample of its training had; '{manifest.name}' has none for "
-        f"{manifest.named(rows)}. Add it, leave out such samples, or train with some that lack {name}, see "
-        "Missing values in docs/models.md."
-        for name, rows in absent.items()
-        if rows.any()
+        f"{manifest.named(~has)}. Add it, leave out such samples, or train with some that lack {name}."
+        for name, has in _given(manifest, needed).items()
+        if not has.all()
     ]
 
 
-def _unlearnable(manifest: Manifest, inputs: Sequence[str], columns: Sequence[str]) -> list[str]:
-    """Return sentences on inputs of a model that no sample has."""
+def _given(manifest: Manifest, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return which samples have each of these modalities and clinical columns, bool (N,) by name."""
+    measured = [name for name in names if name in clinical.COLUMNS]
+    values = np.isfinite(clinical.measured(manifest.table, measured))
+    columns = dict(zip(measured, values.T, strict=True))
+    return {name: columns[name] if name in columns else manifest.present(name) for name in names}
+
+
+def _unlearnable(data: LabelledData, inputs: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """Return sentences on inputs of a model that no training sample has."""
+    manifest, rows = data.manifest, data.split.rows(keys.TRAIN)
+    known, faults = clinical.known(manifest.table), []
     unknown = [name for name in inputs if not manifest.present(name).any()]
-    known = clinical.known(manifest.table)
-    return list(_sentences(manifest, unknown, [name for name in columns if name not in known]))
-
-
-def _sentences(manifest: Manifest, unknown: Sequence[str], unmeasured: Sequence[str]) -> Iterator[str]:
+    unlearnt = [name for name in inputs if name not in unknown and not manifest.present(name)[rows].any()]
     if unknown:
-        partly = (f"{name} of some samples" for name in manifest.partly)
-        masks = (keys.MASK,) if manifest.present(keys.MASK).any() else ()
-        available = (*manifest.modalities, *partly, *masks)
-        yield (
+        faults.append(
             f"The model takes {', '.join(unknown)}, which '{manifest.name}' does not have. It has: "
-            f"{', '.join(available)}."
+            f"{', '.join(_available(manifest))}."
         )
-    if unmeasured:
-        known = clinical.known(manifest.table)
-        yield (
+    if unlearnt:
+        faults.append(
+            f"The model takes {', '.join(unlearnt)}, which no training sample of '{manifest.name}' has: "
+            "choose another split, or a model without it."
+        )
+    if unmeasured := [name for name in columns if name not in known]:
+        faults.append(
             f"The model takes the clinical column(s) {', '.join(unmeasured)}, without any value in "
             f"'{manifest.name}'. It has values of: {', '.join(known) or 'none'}."
         )
+    return faults
+
+
+def _available(manifest: Manifest) -> list[str]:
+    """Return the modalities of the samples in words, and whether there are masks."""
+    masks = [keys.MASK] if manifest.present(keys.MASK).any() else []
+    return [*manifest.modalities, *(f"{name} of some samples" for name in manifest.partly), *masks]

@@ -64,7 +64,8 @@ class Method(NamedTuple):
         """Phrase on what its maps show."""
         if not self.needs_target:
             return "where the network looks, whatever the class"
-        return f"where the picture raises {'(red) or lowers (blue) ' * self.signed}the score of the class"
+        does = "raises (red) or lowers (blue)" if self.signed else "raises"
+        return f"where the picture {does} the score of the class"
 
 
 def _by_layer(weigh: Callable[[LayerMaps], Tensor]) -> Callable[[Explained], Tensor]:

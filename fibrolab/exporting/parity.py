@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from fibrolab import keys
+from fibrolab.data import input_check
 from fibrolab.data.labelled_data import LabelledData
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.evaluation import predictions
@@ -92,7 +93,8 @@ class Validation:
         network = self.networks[0]
         found = difference(self.answers(answer), self.reference)
         _, values = next(self.batches())
-        columns, needed = network.module.clinical_columns, network.needed
+        columns = network.module.clinical_columns
+        needed = [name for each in self.networks for name in each.needed]
         for lacking in _without_each(self.entries, values, columns, needed):
             found = max(found, difference(answer(lacking)[:1], [self._probabilities(lacking)]))
         return found
@@ -137,6 +139,8 @@ def of_run(
         )
     networks = tuple(each if as_trained else _in_float32(each) for each in run.predictors)
     data = own_samples.chosen(own_samples.reloaded(run, cache), run, samples)
+    # Others are predicted in the run itself, but neither by `predict` nor by an artifact.
+    data = data.subset(np.flatnonzero(input_check.complete(data.manifest, run.needed)))
     data = networks[0].masked(data, cache)
     names = data.manifest.table[keys.SAMPLE_ID]
     with contextlib.nullcontext() if as_trained else _without_tf32():

@@ -71,7 +71,7 @@ def described(run: TrainedRun, rules: Mapping[str, Rules]) -> dict[str, Any]:
         "decode": dict(record.get("decode") or {}),
         "cropped_to_masks_of": network.segmenter.sha256 if network.segmenter else None,
         "precision_of_training": record["precision"],
-        "needed": network.needed,
+        "needed": run.needed,
         "clinical": [
             {"column": each.column, "unit": each.unit, "possible": list(each.possible)}
             for each in MEASURES

@@ -75,11 +75,13 @@ class Maps:
         label: Name of the method.
         shows: Phrase on what its maps show.
         of: Pictures with their map over them by the id of the sample, one for each branch.
+        missing: Number of samples without a map, whose files cannot be read any more.
     """
 
     label: str
     shows: str
     of: Mapping[str, Sequence[html.Picture]]
+    missing: int
 
     @property
     def reading(self) -> str:
@@ -87,6 +89,7 @@ class Maps:
         return (
             f"The maps ({self.label}) show {self.shows}, each on a scale of its own. They do not show where "
             "fibrosis is, and are not tested here; fibrolab explain tests them."
+            + (f" {counted(self.missing, 'sample')} could not be explained." if self.missing else "")
         )
 
 
@@ -183,18 +186,18 @@ def drawn(pixels: np.ndarray) -> html.Picture:
     return html.embedded(pixels, WIDTH, "", "")
 
 
-def overlaid(heat: np.ndarray, picture: np.ndarray, signed: bool, sample: str, words: str) -> html.Picture:
+def overlaid(picture: np.ndarray, heat: np.ndarray, signed: bool, title: str, sample: str) -> html.Picture:
     """Return a picture, uint8 (H, W) or (H, W, 3), with its map (H, W) over it, as the page shows it.
 
     Args:
-        heat: The map.
         picture: The picture.
+        heat: The map.
         signed: Whether values below 0 are evidence against the class.
+        title: Name of the map.
         sample: Id of the sample.
-        words: What the map is of.
     """
     pixels = overlays.overlay(picture, heat, overlays.scale([heat], signed))
-    return replace(html.embedded(pixels, WIDTH, sample, f"{words} over {sample}"), caption=words)
+    return replace(html.embedded(pixels, WIDTH, sample, f"{title} over {sample}"), caption=title)
 
 
 def _cautions(samples: pd.DataFrame) -> list[str]:

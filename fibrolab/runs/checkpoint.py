@@ -197,7 +197,7 @@ class Predictor:
         """Predict every sample; labels are optional.
 
         Args:
-            data: Samples from any source, surveyed or not.
+            data: New samples from any source, or the run's own ones.
             cache: Folder for surveys and preprocessed pixels; a temporary one by default.
 
         Returns:
@@ -206,8 +206,10 @@ class Predictor:
 
         Raises:
             ConfigError: The data has labels of other classes, or lacks an input of the network.
-            DataError: A file cannot be read.
+            DataError: A file cannot be read, or new samples lack an input that every training sample had.
         """
+        if isinstance(data, Manifest):
+            self.require_inputs(data)
         with temporary_unless(cache) as folder:
             labelled = (
                 data if isinstance(data, LabelledData) else new_input.as_data(data, self.record, folder)
@@ -284,9 +286,8 @@ class Predictor:
 
         Raises:
             ConfigError: The data lacks an input of the network.
-            DataError: Samples lack an input that every sample of the training had.
         """
-        made = FibrosisDataModule(
+        return FibrosisDataModule(
             data=data,
             stores=self.stores(cache) if stores is None else stores,
             segment=Segment(**self.record["segment"]),
@@ -294,8 +295,6 @@ class Predictor:
             num_workers=num_workers,
             clinical=self.module.clinical_columns,
         )
-        self.require_inputs(data.manifest)
-        return made
 
     def require_columns(self, manifest: Manifest) -> None:
         """Refuse samples without a column for each input of the network, in which cells may be empty.
@@ -306,7 +305,7 @@ class Predictor:
         _refuse(input_check.lacking(manifest, self.module.modalities, self.module.clinical_columns))
 
     def require_inputs(self, manifest: Manifest) -> None:
-        """Refuse samples that lack an input which every sample of the training had.
+        """Refuse new samples that lack an input which every training sample had.
 
         Raises:
             DataError: There is no column of an input, or there are such samples, which are named.
@@ -316,8 +315,9 @@ class Predictor:
 
     @property
     def needed(self) -> list[str]:
-        """Modalities and clinical columns that every sample of the training had, and were not dropped."""
-        return list(self.record.get(training_record.NEEDED) or [])
+        """Modalities and clinical columns that the training never left out; all, where that is not known."""
+        every = [*self.module.modalities, *self.module.clinical_columns]
+        return list(self.record.get(training_record.NEEDED, every))
 
     @cached_property
     def batch_size(self) -> int:

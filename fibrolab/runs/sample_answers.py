@@ -265,6 +265,7 @@ def _of_network(
     network: Predictor, data: LabelledData, cache: Path, stores: Mapping[str, PixelStore], nearest: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return probabilities (N, K), typicality (N,), NaN if not known, and cases, in the samples' order."""
+    network.require_inputs(data.manifest)
     chances, own = network.probabilities(data, cache, stores=stores)
     chances = predictions.sum_to_one(chances)
     cases = _Predicted.nothing(1, len(chances), 1).nearest

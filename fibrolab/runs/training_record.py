@@ -17,7 +17,7 @@ from fibrolab.data.preprocess import SEGMENTER
 from fibrolab.modules.base import TrainedModule
 
 SPLIT = "split_sha256"
-NEEDED = "needed"  # inputs without which the network was never trained
+NEEDED = "needed"  # inputs that every training sample had
 
 
 def described(
@@ -51,7 +51,7 @@ def described(
         },
         "precision": config.trainer.precision,
         "batch_size": config.batch_size,
-        NEEDED: _needed(module, data),
+        NEEDED: needed(module, data),
         "manifest": data.manifest.hash,
         SPLIT: split_digest(split),
         "packages": dict(packages),
@@ -60,10 +60,28 @@ def described(
     }
 
 
-def _needed(module: TrainedModule, data: LabelledData) -> list[str]:
-    """Return the modalities and clinical columns that a network never learns to miss."""
-    visual = [] if getattr(module.network, "modality_dropout", 0) > 0 else module.modalities
-    return input_check.always_given(data.manifest, visual, module.clinical_columns)
+def needed(module: TrainedModule, data: LabelledData) -> list[str]:
+    """Return the modalities and clinical columns that a training never leaves out.
+
+    Modality dropout leaves out whole modalities, of several; a clinical value is missing only where the data
+    lacks it.
+    """
+    drops = getattr(module.network, "modality_dropout", 0) > 0 and len(module.modalities) > 1
+    visual = [] if drops else module.modalities
+    rows = data.split.rows(keys.TRAIN)
+    return input_check.always_given(data.manifest, visual, module.clinical_columns, rows)
+
+
+def gaps(module: TrainedModule, data: LabelledData) -> str:
+    """Return a sentence on what validation or test samples lack and no training sample; empty if nothing."""
+    names = [each for each in needed(module, data) if not input_check.complete(data.manifest, [each]).all()]
+    if not names:
+        return ""
+    return (
+        f"Validation or test samples lack {', '.join(names)}, which every training sample has, so that the "
+        "network does not learn to miss it: its predictions of these samples come from untrained weights. "
+        "Leave them out, choose another split, or set model.fusion.modality_dropout for a modality."
+    )
 
 
 def split_digest(path: Path) -> str:

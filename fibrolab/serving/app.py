@@ -77,6 +77,7 @@ class MapLayer(BaseModel):
     """A picture and the transparent layer of its map, as `data:` addresses."""
 
     branch: str
+    title: str
     picture: str
     layer: str
 
@@ -86,7 +87,6 @@ class Map(BaseModel):
 
     method: str
     target: str
-    title: str
     shows: str
     branches: list[MapLayer]
 

@@ -24,20 +24,25 @@ def of_sample(manifest: Manifest, run: TrainedRun) -> dict[str, Any]:
         run: A run that classifies.
 
     Returns:
-        Method, what it shows, and the explained class; and for each branch with a map its name, the picture
-        and the layer as `data:` addresses.
+        Method, what it shows, and the explained class; and for each branch with a map its name and title, the
+        picture and the layer as `data:` addresses.
 
     Raises:
-        DataError: The file cannot be read.
+        DataError: The file cannot be read, or the sample lacks an input that every training sample had.
         ConfigError: The network takes no picture.
     """
     found = sample_maps.of_sample(manifest, run)
     branches = [
-        {"branch": name, "picture": address(picture), "layer": _layer(heat, found.method.signed)}
-        for name, picture, heat in found.branches
+        {
+            "branch": each.branch,
+            "title": each.title,
+            "picture": address(each.picture),
+            "layer": _layer(each.heat, found.method.signed),
+        }
+        for each in found.branches
     ]
     method = {"method": found.method.label, "shows": found.method.shows}
-    return {**method, "target": found.target, "title": found.title, "branches": branches}
+    return {**method, "target": found.target, "branches": branches}
 
 
 def address(pixels: np.ndarray) -> str:

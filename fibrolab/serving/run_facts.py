@@ -27,7 +27,7 @@ def of(staging: Staging) -> dict[str, Any]:
         "ordered": rules.ordered,
         "inputs": staging.visual,
         "clinical": list(network.module.clinical_columns),
-        "needed": network.needed,
+        "needed": staging.run.needed,
         "films": keys.CLIP in staging.visual,
         "end_points": [
             {"name": name, "positive": staging.end_points[name], "threshold": rules.thresholds.get(name)}

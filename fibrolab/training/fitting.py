@@ -297,6 +297,8 @@ def fit(
     writer = _writer(config, datamodule, folder)
     split = folder / keys.SPLIT_FILE
     record = training_record.described(config, module, data, split, environment.packages())
+    if gaps := training_record.gaps(module, data):
+        logger.warning("%s", gaps)
     loggers = [CurveLogger(tracked), *trainer_parts.loggers(config, folder)]
     segmenter = folder / keys.CHECKPOINTS / keys.SEGMENTER
     checkpoints = RecordedCheckpoints(record, segmenter, waits=trainer_parts.uploads_checkpoints(config))

@@ -168,7 +168,7 @@ def test_maps_are_added_to_the_page_of_samples_that_have_answers(
     assert "They do not show where fibrosis is" in page
     for name, row in answers(folder).iterrows():
         words_of_map = f"Grad-CAM of {row['predicted']} over {name}"
-        ((map_, picture),) = [(pixels_of(page, words_of_map), pixels_of(page, f"picture of {name}"))]
+        map_, picture = pixels_of(page, words_of_map), pixels_of(page, f"picture of {name}")
         assert map_.shape[:2] == picture.shape[:2]
         colours = map_.astype(int).max(axis=2) - map_.min(axis=2)
         assert colours.max() > 40  # the picture alone is grey

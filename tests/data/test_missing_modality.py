@@ -18,7 +18,7 @@ from fibrolab.data.audit import audit
 from fibrolab.data.cache import ABSENT, Slots
 from fibrolab.data.clip_sampling import Segment
 from fibrolab.data.datamodule import FibrosisDataModule
-from fibrolab.data.input_check import always_given, without_needed
+from fibrolab.data.input_check import always_given, complete, without_needed
 from fibrolab.errors import ConfigError, DataError
 
 SOME = (0, 2, 3, 7, 8)
@@ -109,6 +109,13 @@ def test_a_modality_that_nobody_has_is_refused_with_those_that_there_are(tmp_pat
         datamodule(data, keys.IMAGE, keys.CLIP)
 
 
+def test_a_modality_that_no_training_sample_has_is_refused(tmp_path: Path) -> None:
+    data = clinic(tmp_path, elastograms=(7, 9))  # validation and test
+    words = "takes elastogram, which no training sample of 'clinic' has: choose another split"
+    with pytest.raises(ConfigError, match=words):
+        datamodule(data, keys.IMAGE, keys.ELASTOGRAM)
+
+
 def test_new_samples_may_all_lack_what_a_network_can_miss(tmp_path: Path) -> None:
     data = clinic(tmp_path, elastograms=SOME, **{keys.LSM_KPA: [7.0, *[np.nan] * 11]})
     new = data.subset(np.array([1, 4]))
@@ -124,8 +131,12 @@ def test_new_samples_may_all_lack_what_a_network_can_miss(tmp_path: Path) -> Non
     table = new.manifest.table.drop(columns=[keys.ELASTOGRAM, keys.LSM_KPA])
     without = replace(new, manifest=replace(new.manifest, table=table))
     for inputs, columns, words in (
-        ([keys.IMAGE, keys.ELASTOGRAM], [], "takes elastogram, which 'clinic' does not have. It has: image."),
-        ([keys.IMAGE], [keys.LSM_KPA], "takes the clinical column(s) lsm_kpa, without any value in 'clinic'"),
+        (
+            [keys.IMAGE, keys.ELASTOGRAM],
+            [],
+            "takes elastogram, and 'clinic' has no such column. It has: image.",
+        ),
+        ([keys.IMAGE], [keys.LSM_KPA], "The network takes lsm_kpa, and 'clinic' has no such column"),
     ):
         with pytest.raises(ConfigError, match=re.escape(words)):
             datamodule(without, *inputs, clinical=columns)
@@ -135,11 +146,13 @@ def test_what_every_sample_of_a_training_had_is_needed(tmp_path: Path) -> None:
     measured = {keys.LSM_KPA: [np.nan, *[7.0] * 11], keys.AGE_YEARS: 50, keys.SEX: ["F", "M"] * 6}
     manifest = clinic(tmp_path, elastograms=SOME, **measured).manifest
     inputs, columns = [keys.IMAGE, keys.ELASTOGRAM], [keys.LSM_KPA, keys.AGE_YEARS, keys.SEX]
-    needed = always_given(manifest, inputs, columns)
+    needed = always_given(manifest, inputs, columns, np.arange(12))
     assert needed == [keys.IMAGE, keys.AGE_YEARS, keys.SEX]
+    assert always_given(manifest, inputs, columns, np.array([2, 7])) == [*inputs, *columns]
     assert without_needed(manifest, needed) == []
     ages, sexes = [50, np.nan, *[50] * 10], [*["M"] * 10, "", ""]
     new = replace(manifest, table=manifest.table.assign(age_years=ages, sex=sexes))
+    assert complete(new, needed).tolist() == [True, False, *[True] * 8, False, False]
     age, sex = without_needed(new, needed)
     assert "needs age_years, which every sample of its training had; 'clinic' has none for sample s1." in age
     assert "needs sex" in sex

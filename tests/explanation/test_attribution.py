@@ -1,6 +1,5 @@
 """Attribution maps: equal to captum's, equal for every batch, and right where the true map is known."""
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,7 +10,6 @@ from small_classifier import CLASSES, settings
 from torch import Tensor, nn
 
 from fibrolab import keys
-from fibrolab.analyses.sample_maps import SampleMaps
 from fibrolab.errors import ConfigError
 from fibrolab.explanation.attribution import METHODS, attribute, backbone_of
 from fibrolab.explanation.target_scores import Target, Task, build_target
@@ -280,6 +278,3 @@ def test_a_map_is_said_to_be_of_a_class_only_if_it_depends_on_one() -> None:
         "where the picture raises (red) or lowers (blue) the score of the class"
     )
     assert "score" not in METHODS["attention_rollout"].shows
-    maps = SampleMaps(METHODS["gradcam"], "F3", ())
-    assert maps.title == "Grad-CAM of F3"
-    assert replace(maps, method=METHODS["attention_rollout"]).title == METHODS["attention_rollout"].label

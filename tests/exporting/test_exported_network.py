@@ -76,6 +76,7 @@ def networks(family: str, number: int = 1) -> list[Predictor]:
         "segment": {"length": FRAMES},
         "decode": {},
         "classes": CLASSES,
+        "needed": [],
     }
     found = []
     for _ in range(number):
@@ -146,6 +147,7 @@ def test_a_program_takes_any_number_of_samples_and_keeps_its_metadata(tmp_path: 
 @pytest.mark.parametrize("family", ["hybrid, CORN", "LSTM", "inflated", "multimodal"])
 def test_onnx_answers_as_the_run(family: str, tmp_path: Path) -> None:
     found = networks(family)
+    needing = [replace(each, record={**each.record, "needed": ["image", "sex"]}) for each in found]
     network = ExportedNetwork(found, RULES)
     graph = graphs.OnnxGraph(network)
     graph.save(tmp_path / graph.file_name, {})
@@ -153,6 +155,11 @@ def test_onnx_answers_as_the_run(family: str, tmp_path: Path) -> None:
     for samples in (1, 3):
         values = example(network, samples)
         np.testing.assert_allclose(answer(values)[0], of_run(found, network, values), atol=1e-5)
+    if family == "multimodal":
+        graph = graphs.OnnxGraph(ExportedNetwork(needing, RULES))
+        graph.save(tmp_path / "needing.onnx", {})
+        refused = np.isnan(graph.load(tmp_path / "needing.onnx")(values)[0]).all(axis=1)
+        assert refused.tolist() == [False, False, True]  # the third lacks image and sex
 
 
 def test_a_clinical_value_that_no_patient_has_gives_no_probabilities() -> None:

@@ -1,15 +1,20 @@
 """Inputs that a network needs: those that no sample of its training lacked, and that were never dropped."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from small_classifier import CLASSES, settings
 from small_clinic import SIDE, clinic
 
 from fibrolab import keys
-from fibrolab.errors import ConfigError, DataError
+from fibrolab.data.manifest import Manifest
+from fibrolab.errors import DataError
+from fibrolab.evaluation import predictions
 from fibrolab.modules.classifiers import MultimodalClassifier
 from fibrolab.runs import training_record
 from fibrolab.runs.checkpoint import Predictor
@@ -23,37 +28,58 @@ BRANCHES = {
 CLINICAL = {"columns": ["lsm_kpa"], "mean": [2.0], "sd": [0.7]}
 
 
-def network(**fusion: float) -> MultimodalClassifier:
-    given = settings(branches=BRANCHES, clinical=CLINICAL, fusion={"name": "concatenate", **fusion})
+def network(branches: Mapping[str, Any] = BRANCHES, **fusion: float) -> MultimodalClassifier:
+    given = settings(branches=branches, clinical=CLINICAL, fusion={"name": "concatenate", **fusion})
     return MultimodalClassifier(**given).eval()
 
 
 def test_modality_dropout_teaches_to_miss_modalities_but_no_clinical_value(tmp_path: Path) -> None:
     data = clinic(tmp_path, elastograms=range(12), lsm_kpa=7.0)
-    assert training_record._needed(network(), data) == [keys.IMAGE, keys.ELASTOGRAM, keys.LSM_KPA]
-    assert training_record._needed(network(modality_dropout=0.2), data) == [keys.LSM_KPA]
+    assert training_record.needed(network(), data) == [keys.IMAGE, keys.ELASTOGRAM, keys.LSM_KPA]
+    assert training_record.needed(network(modality_dropout=0.2), data) == [keys.LSM_KPA]
+    one = {name: BRANCHES[name] for name in ("grey", "table")}  # a sample without any picture is none
+    assert training_record.needed(network(one, modality_dropout=0.2), data) == [keys.IMAGE, keys.LSM_KPA]
+    assert training_record.gaps(network(), data) == ""
 
 
-def test_a_sample_is_answered_unless_it_lacks_what_the_network_needs(tmp_path: Path) -> None:
+def test_what_only_test_samples_lack_is_needed_and_named(tmp_path: Path) -> None:
+    data = clinic(tmp_path, elastograms=range(11), lsm_kpa=[np.nan, *[7.0] * 11])
+    assert training_record.needed(network(), data) == [keys.IMAGE, keys.ELASTOGRAM]
+    assert training_record.gaps(network(), data).startswith(
+        "Validation or test samples lack elastogram, which"
+    )
+
+
+def test_a_new_sample_is_answered_unless_it_lacks_what_the_network_needs(tmp_path: Path) -> None:
     data = clinic(tmp_path, elastograms=range(11), lsm_kpa=[7.0] * 11 + [np.nan])
     record = {"preprocess": {"size": SIDE, "crop": "none"}, "segment": {"length": 3}, "classes": CLASSES}
-    record |= {"batch_size": 4, "precision": "32-true"}
-    module = network()
-    network_of = {
-        needed: Predictor(tmp_path / "best.ckpt", module, {**record, "needed": list(needed)})
-        for needed in ((), (keys.IMAGE,), (keys.ELASTOGRAM,), (keys.LSM_KPA,))
+    record |= {
+        "batch_size": 4,
+        "precision": "32-true",
+        "task": {"name": "metavir", "of": None, "merge": None},
     }
-    first, last = (data.subset(np.array([row])) for row in (0, 11))
-    together, _ = network_of[()].probabilities(data.subset(np.array([0, 11])), tmp_path / "pixels")
-    for needed, predictor in network_of.items():
-        (whole,), _ = predictor.probabilities(first, tmp_path / "pixels")
-        np.testing.assert_allclose(whole, together[0], atol=1e-6)
-        if set(needed) <= {keys.IMAGE}:
-            (alone,), _ = predictor.probabilities(last, tmp_path / "pixels")
-            np.testing.assert_allclose(alone, together[1], atol=1e-6)
-            continue
-        with pytest.raises(DataError, match=f"needs {needed[0]}, which every sample .* for sample s11"):
-            predictor.probabilities(last, tmp_path / "pixels")
-    blind = replace(last, manifest=replace(last.manifest, table=last.manifest.table.drop(columns="lsm_kpa")))
-    with pytest.raises(ConfigError, match="lsm_kpa, without any value"):
-        network_of[()].probabilities(blind, tmp_path / "pixels")
+    module, lacking = network(), data.subset(np.array([11])).manifest
+
+    def predicted(rows: list[int], **needed: list[str]) -> np.ndarray:
+        predictor = Predictor(tmp_path / "best.ckpt", module, {**record, **needed})
+        new = data.subset(np.array(rows)).manifest
+        return predictions.probabilities(predictor.predict(replace(new, table=unlabelled(new)), tmp_path))
+
+    together = predicted([0, 11], needed=[])
+    for needed in ([], [keys.IMAGE]):
+        np.testing.assert_allclose(predicted([0], needed=needed)[0], together[0], atol=1e-6)
+        np.testing.assert_allclose(predicted([11], needed=needed)[0], together[1], atol=1e-6)
+    for name in (keys.ELASTOGRAM, keys.LSM_KPA):
+        np.testing.assert_allclose(predicted([0], needed=[name])[0], together[0], atol=1e-6)
+        with pytest.raises(DataError, match=f"needs {name}, which every sample .* for sample s11"):
+            predicted([11], needed=[name])
+    np.testing.assert_allclose(predicted([0])[0], together[0], atol=1e-6)
+    with pytest.raises(DataError, match="needs elastogram, which"):  # of a training that did not record it
+        predicted([11])
+    blind = replace(lacking, table=lacking.table.drop(columns="lsm_kpa"))
+    with pytest.raises(DataError, match="takes lsm_kpa, and 'clinic' has no such column"):
+        Predictor(tmp_path / "best.ckpt", module, record).predict(blind)
+
+
+def unlabelled(manifest: Manifest) -> pd.DataFrame:
+    return manifest.table.assign(**{keys.LABEL: keys.UNLABELLED})

@@ -27,7 +27,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from served import running
 
 from fibrolab import keys
-from fibrolab.analyses import predicting
+from fibrolab.analyses import explaining, predicting
 from fibrolab.errors import ConfigError
 from fibrolab.loading import load
 from fibrolab.pipeline import run
@@ -191,13 +191,18 @@ def test_a_sample_that_lacks_what_others_lacked_in_training_is_answered_alone_to
     (tmp_path / "c.png").write_bytes(files[2][1])
     (tmp_path / "rows.csv").write_text(alone)
     (expected,) = family.predicted(tmp_path / "rows.csv", tmp_path / "out").to_dict("records")
+    place = (f"paths.root={family.root}", f"run={family.run.run_id}", f"input={tmp_path / 'rows.csv'}")
+    explaining.explain(composed(*place, f"folder={tmp_path / 'maps'}", name="explain"))
+    (part,) = pd.read_csv(tmp_path / "maps" / "explanation" / "maps.csv").to_dict("records")
+    assert part["width"] > 0
+    assert np.isnan(part["elastogram_width"])
     assert facts["needed"] == ["image", "lsm_kpa"]
     for found in (among, only):
         np.testing.assert_allclose([found[name] for name in CHANCES], [expected[name] for name in CHANCES])
     assert [each["branch"] for each in shown["branches"]] == ["grey"]
     assert unmeasured.status_code == no_column.status_code == 422
     assert "needs lsm_kpa, which every sample of its training had" in unmeasured.json()["detail"]
-    assert "takes elastogram, which 'samples' does not have" in no_column.json()["detail"]
+    assert "takes elastogram, and 'samples' has no such column. It has: image" in no_column.json()["detail"]
 
 
 def test_a_hundred_requests_at_once_get_each_the_answer_to_its_own_picture(address: str) -> None:

@@ -225,7 +225,7 @@ function mapFigure(found, branch) {
   const view = make("div", [make("img", "", { src: branch.picture, alt: "The picture below the map" }), layer], { class: "view" });
   const opacity = slider("Map", 100, 60, (value) => `${value} %`, (value) => { layer.style.opacity = value / 100; });
   opacity.querySelector("input").setAttribute("aria-label", "Opacity of the map");
-  const text = `${found.title}, branch ${branch.branch}: ${found.shows}. It does not show where fibrosis is.`;
+  const text = `${branch.title}: ${found.shows}. It does not show where fibrosis is.`;
   return make("figure", [view, opacity, make("figcaption", text)]);
 }
 
