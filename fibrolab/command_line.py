@@ -73,13 +73,14 @@ def prepared(command: str, words: Iterable[str]) -> list[str]:
     """Return the words of a command line as Hydra takes them.
 
     Passwords move to the environment, values are quoted (`quoted`), and an argument of Lightning's Trainer
-    needs no `+` though no config names it: `training.checks` knows which there are.
+    needs no `+` though no config names it: `training.checks` knows which there are. A `-m` moves to the
+    front, since argparse refuses it between overrides.
 
     Args:
         command: Name of the command.
         words: Overrides and flags.
     """
-    found = quoted(to_environment(words))
+    found = sorted(quoted(to_environment(words)), key=lambda word: word not in ("-m", "--multirun"))
     return [_TRAINER.sub(r"++\g<0>", word) for word in found] if command == WITH_TRAINER else found
 
 

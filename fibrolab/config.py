@@ -66,8 +66,8 @@ def command(name: str, imported: Callable[[DictConfig], Job]) -> None:
     # The imports create 600,000 objects that live until the process ends. Garbage collection would cost 1 s
     # during the imports and 1.6 s at the end of the process: it is paused, then these objects are frozen.
     gc.disable()
-    if sys.argv[1:] in (["--help"], ["-h"]):
-        print(_help())
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        print(_help(name))
         return
     import hydra
 
@@ -121,18 +121,27 @@ def command(name: str, imported: Callable[[DictConfig], Job]) -> None:
         sys.exit(f"error: {_full(error, roots)}")
 
 
-def _help() -> str:
-    """Return the text that Hydra prints for `--help`, without loading every config as Hydra does."""
-    shown, groups = _content(folder() / "hydra" / "help" / "fibrolab.yaml"), dict[str, list[str]]()
+def _help(name: str) -> str:
+    """Return what `--help` prints: comments and settings of the command's file, and the groups it takes."""
+    text = (folder() / f"{name}.yaml").read_text(encoding="utf-8")
+    opening, _, rest = text.partition("defaults:\n")
+    defaults, _, settings = rest.partition("\n\n")
+    taken = {line.split()[1].partition("/")[0].rstrip(":") for line in defaults.splitlines()}
+    groups = dict[str, list[str]]()
     for path in sorted(folder().rglob("[!_]*.yaml")):
         groups.setdefault(path.parent.relative_to(folder()).as_posix(), []).append(path.stem)
-    lines = [
+    shown = [
         f"{group}: {', '.join(names)}"
         for group, names in sorted(groups.items())
-        if group != "." and not group.startswith("hydra")
+        if group.partition("/")[0]
+        in (taken if "model" not in taken else groups.keys() | taken) - {"hydra", "."}
     ]
-    text = str(shown["template"]).replace("${hydra.help.header}", shown["header"])
-    return text.replace("$APP_CONFIG_GROUPS", "\n".join([*lines, ""]))
+    parts = [re.sub("^# ", "", opening, flags=re.MULTILINE)]
+    if own := settings.partition("hydra:\n")[0].strip():
+        parts += ["Settings, changed by NAME=VALUE or BLOCK.NAME=VALUE; ??? must be given:\n", f"{own}\n"]
+    if shown:
+        parts += ["Groups of settings; GROUP=NAME chooses an option:\n", *shown, ""]
+    return "\n".join([*parts, "`--cfg job` prints all settings with their values, and stops."])
 
 
 _interruptions: list[int] = []
