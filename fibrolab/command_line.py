@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from yaml import MarkedYAMLError
 
 from fibrolab.credentials import to_environment
 from fibrolab.storage import parse_yaml
@@ -150,9 +151,11 @@ def explain(error: Exception, conf: Path) -> str:
     """Return a sentence on a config that Hydra refused, with the setting that was probably meant.
 
     Args:
-        error: What Hydra raised.
+        error: What Hydra raised, or the parser of a user's own YAML.
         conf: Folder of the configs.
     """
+    if isinstance(error, MarkedYAMLError) and (mark := error.problem_mark):
+        return f"{mark.name}, line {mark.line + 1}, is no YAML: {error.problem}."
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     text = str(error).strip()
     if match := re.search(r"Could not find '([\w/@.]+)/([^'/]+)'", text):

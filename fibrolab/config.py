@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import ConfigAttributeError, OmegaConfBaseException
+from yaml import YAMLError
 
 from fibrolab import allowed
 from fibrolab.choices import refuse
@@ -105,7 +106,7 @@ def command(name: str, imported: Callable[[DictConfig], Job]) -> None:
     except KeyboardInterrupt as stop:
         print("; ".join(["interrupted", "everything saved so far is kept", *stop.args]), file=sys.stderr)
         sys.exit(INTERRUPTED)
-    except (hydra.errors.HydraException, OmegaConfBaseException) as error:
+    except (hydra.errors.HydraException, OmegaConfBaseException, YAMLError) as error:
         sys.exit(f"error: {explain(error, folder())}")
     except (PermissionError, NotADirectoryError, FileNotFoundError) as error:
         if started:
@@ -198,7 +199,7 @@ def run(job: Job, config: DictConfig) -> Any:
 
 @contextmanager
 def removed_settings_named() -> Iterator[None]:
-    """Refuse a config that lacks a setting of `allowed.ALLOWED`, which can only have been removed.
+    """Refuse a config that lacks a setting of `allowed.ALLOWED`, removed or not in a file of the user's own.
 
     Raises:
         ConfigError: The setting that was looked for.
@@ -210,7 +211,10 @@ def removed_settings_named() -> Iterator[None]:
         key = str(getattr(error, "key", None) or error.args[0])
         if not any(key in name.split(".") for name in allowed.ALLOWED):
             raise
-        raise ConfigError(f"The setting {key} is missing: it was removed with ~, and is needed.") from error
+        place = getattr(error, "full_key", None) or key
+        raise ConfigError(
+            f"The setting {place} is missing: it was removed with ~, or a YAML of your own lacks it."
+        ) from error
 
 
 def _full(error: Exception, folders: Iterable[str]) -> str:

@@ -252,6 +252,25 @@ def test_a_second_signal_ends_a_command_that_hangs_while_it_stops(
     assert errors == "interrupted again; ended immediately\n"
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("name: [hinge", r"hinge.yaml, line \d, is no YAML: expected ',' or '\]'"),
+        ("name: a\nname: b", "hinge.yaml, line 2, is no YAML: found duplicate key name"),
+        (
+            "_target_: collections.Counter",
+            "loss.name is missing: give that of a loss, or beside loss._target_ any",
+        ),
+    ],
+)
+def test_a_faulty_file_of_the_users_own_settings_is_named(
+    text: str, sentence: str, tmp_path: Path, in_process: Callable[..., str]
+) -> None:
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "hinge.yaml").write_text(text)
+    assert re.search(sentence, in_process("--config-dir", str(tmp_path), "loss=hinge"))
+
+
 def test_configs_refuse_settings_that_do_not_exist() -> None:
     with pytest.raises(ConfigAttributeError):
         composed().optimizer.momentun = 0.9
