@@ -20,7 +20,7 @@ def main() -> None:
         print("usage: fibrolab COMMAND [GROUP=NAME] [GROUP.KEY=VALUE] ...\n")
         for command, sentence in known.items():
             print(f"  {command:10} {sentence}")
-        print("\n`fibrolab COMMAND --help` shows settings and examples.")
+        print("\n`fibrolab COMMAND --help` shows the settings of a command.")
     elif name not in known:
         sys.exit(f"error: {unknown('fibrolab', name, known)}")
     else:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from yaml import MarkedYAMLError
 
 from fibrolab.credentials import to_environment
 from fibrolab.storage import parse_yaml
@@ -73,13 +74,14 @@ def prepared(command: str, words: Iterable[str]) -> list[str]:
     """Return the words of a command line as Hydra takes them.
 
     Passwords move to the environment, values are quoted (`quoted`), and an argument of Lightning's Trainer
-    needs no `+` though no config names it: `training.checks` knows which there are.
+    needs no `+` though no config names it: `training.checks` knows which there are. A `-m` moves to the
+    front, since argparse refuses it between overrides.
 
     Args:
         command: Name of the command.
         words: Overrides and flags.
     """
-    found = quoted(to_environment(words))
+    found = sorted(quoted(to_environment(words)), key=lambda word: word not in ("-m", "--multirun"))
     return [_TRAINER.sub(r"++\g<0>", word) for word in found] if command == WITH_TRAINER else found
 
 
@@ -149,9 +151,11 @@ def explain(error: Exception, conf: Path) -> str:
     """Return a sentence on a config that Hydra refused, with the setting that was probably meant.
 
     Args:
-        error: What Hydra raised.
+        error: What Hydra raised, or the parser of a user's own YAML.
         conf: Folder of the configs.
     """
+    if isinstance(error, MarkedYAMLError) and (mark := error.problem_mark):
+        return f"{mark.name}, line {mark.line + 1}, is no YAML: {error.problem}."
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     text = str(error).strip()
     if match := re.search(r"Could not find '([\w/@.]+)/([^'/]+)'", text):

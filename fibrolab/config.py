@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import ConfigAttributeError, OmegaConfBaseException
+from yaml import YAMLError
 
 from fibrolab import allowed
 from fibrolab.choices import refuse
@@ -66,8 +67,8 @@ def command(name: str, imported: Callable[[DictConfig], Job]) -> None:
     # The imports create 600,000 objects that live until the process ends. Garbage collection would cost 1 s
     # during the imports and 1.6 s at the end of the process: it is paused, then these objects are frozen.
     gc.disable()
-    if sys.argv[1:] in (["--help"], ["-h"]):
-        print(_help())
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        print(_help(name))
         return
     import hydra
 
@@ -105,7 +106,7 @@ def command(name: str, imported: Callable[[DictConfig], Job]) -> None:
     except KeyboardInterrupt as stop:
         print("; ".join(["interrupted", "everything saved so far is kept", *stop.args]), file=sys.stderr)
         sys.exit(INTERRUPTED)
-    except (hydra.errors.HydraException, OmegaConfBaseException) as error:
+    except (hydra.errors.HydraException, OmegaConfBaseException, YAMLError) as error:
         sys.exit(f"error: {explain(error, folder())}")
     except (PermissionError, NotADirectoryError, FileNotFoundError) as error:
         if started:
@@ -121,18 +122,27 @@ def command(name: str, imported: Callable[[DictConfig], Job]) -> None:
         sys.exit(f"error: {_full(error, roots)}")
 
 
-def _help() -> str:
-    """Return the text that Hydra prints for `--help`, without loading every config as Hydra does."""
-    shown, groups = _content(folder() / "hydra" / "help" / "fibrolab.yaml"), dict[str, list[str]]()
+def _help(name: str) -> str:
+    """Return what `--help` prints: comments and settings of the command's file, and the groups it takes."""
+    text = (folder() / f"{name}.yaml").read_text(encoding="utf-8")
+    opening, _, rest = text.partition("defaults:\n")
+    defaults, _, settings = rest.partition("\n\n")
+    taken = {line.split()[1].partition("/")[0].rstrip(":") for line in defaults.splitlines()}
+    groups = dict[str, list[str]]()
     for path in sorted(folder().rglob("[!_]*.yaml")):
         groups.setdefault(path.parent.relative_to(folder()).as_posix(), []).append(path.stem)
-    lines = [
+    shown = [
         f"{group}: {', '.join(names)}"
         for group, names in sorted(groups.items())
-        if group != "." and not group.startswith("hydra")
+        if group.partition("/")[0]
+        in (taken if "model" not in taken else groups.keys() | taken) - {"hydra", "."}
     ]
-    text = str(shown["template"]).replace("${hydra.help.header}", shown["header"])
-    return text.replace("$APP_CONFIG_GROUPS", "\n".join([*lines, ""]))
+    parts = [re.sub("^# ", "", opening, flags=re.MULTILINE)]
+    if own := settings.partition("hydra:\n")[0].strip():
+        parts += ["Settings, changed by NAME=VALUE or BLOCK.NAME=VALUE; ??? must be given:\n", f"{own}\n"]
+    if shown:
+        parts += ["Groups of settings; GROUP=NAME chooses an option:\n", *shown, ""]
+    return "\n".join([*parts, "`--cfg job` prints all settings with their values, and stops."])
 
 
 _interruptions: list[int] = []
@@ -189,7 +199,7 @@ def run(job: Job, config: DictConfig) -> Any:
 
 @contextmanager
 def removed_settings_named() -> Iterator[None]:
-    """Refuse a config that lacks a setting of `allowed.ALLOWED`, which can only have been removed.
+    """Refuse a config that lacks a setting of `allowed.ALLOWED`, removed or not in a file of the user's own.
 
     Raises:
         ConfigError: The setting that was looked for.
@@ -201,7 +211,10 @@ def removed_settings_named() -> Iterator[None]:
         key = str(getattr(error, "key", None) or error.args[0])
         if not any(key in name.split(".") for name in allowed.ALLOWED):
             raise
-        raise ConfigError(f"The setting {key} is missing: it was removed with ~, and is needed.") from error
+        place = getattr(error, "full_key", None) or key
+        raise ConfigError(
+            f"The setting {place} is missing: it was removed with ~, or a YAML of your own lacks it."
+        ) from error
 
 
 def _full(error: Exception, folders: Iterable[str]) -> str:

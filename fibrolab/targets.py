@@ -16,8 +16,9 @@ def imported(path: object, setting: str) -> Any:
         setting: Name of the setting, for the message, such as `sampler._target_`.
 
     Raises:
-        ConfigError: The path has no dot, the module or one that it imports is not found, or the module has
-            no such name. Other errors raised within the module are passed on unchanged.
+        ConfigError: The path has no dot, the module or one that it imports is not found, the module has no
+            such name, or it is a class without a method that its base class demands. Other errors raised
+            within the module are passed on unchanged.
     """
     module, _, name = str(path).rpartition(".")
     if not module or not name:
@@ -31,7 +32,11 @@ def imported(path: object, setting: str) -> Any:
         ) from error
     if not hasattr(found, name):
         raise ConfigError(f"{setting}={path}: the module {module} has no {name}.")
-    return getattr(found, name)
+    target = getattr(found, name)
+    if inspect.isabstract(target):
+        missing = ", ".join(sorted(target.__abstractmethods__))
+        raise ConfigError(f"{setting}={path} has no {missing}, which its base class demands: define it.")
+    return target
 
 
 def call(target: Callable[..., Any], setting: str, *values: Any, **arguments: Any) -> Any:

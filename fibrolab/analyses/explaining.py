@@ -109,7 +109,7 @@ def _check_pseudo_masks(run: TrainedRun, network: "Predictor", config: DictConfi
 
     request = _request(config, network)
     map_batches.check(request, network.classifier, task_of(network))
-    pseudo_masking.check(run, request, network)
+    pseudo_masking.check(run, request, network, config.explain.mask_threshold)
 
 
 def _write_pseudo_masks(run: TrainedRun, network: "Predictor", config: DictConfig) -> None:

@@ -24,7 +24,7 @@ from PIL import Image
 from fibrolab import keys
 from fibrolab.choices import refuse
 from fibrolab.data.build_lock import only_builder
-from fibrolab.errors import ConfigError, DataError
+from fibrolab.errors import DataError
 from fibrolab.evaluation.segmentation import images, scores
 from fibrolab.mask_classes import BACKGROUND, FOREGROUND, IGNORED, MaskClasses
 from fibrolab.runs import pseudo_masks as files
@@ -76,12 +76,13 @@ class Written(NamedTuple):
     metrics: pd.DataFrame | None
 
 
-def check(run: TrainedRun, request: "Request", network: "Predictor") -> None:
+def check(run: TrainedRun, request: "Request", network: "Predictor", threshold: float | str) -> None:
     """Refuse runs and settings from which no pseudo-masks can be made, before any map is computed.
 
     Raises:
-        ConfigError: The run has several networks, hashed names or the network of another run; or not exactly
-            one method and one branch that takes the image are explained.
+        ConfigError: The run has several networks, hashed names or the network of another run; not exactly one
+            method and one branch that takes the image are explained; or a threshold is to be chosen, and no
+            validation sample has a true mask.
     """
     run.refuse_several_networks()
     faults = []
@@ -105,6 +106,13 @@ def check(run: TrainedRun, request: "Request", network: "Predictor") -> None:
             f"The branch {request.branches[0]} takes the {taken}, and a mask labels the pixels of the image: "
             "name a branch of the image."
         )
+    samples, crops = run.samples, network.record["preprocess"].get("crop") == "mask"
+    masks = samples.loc[samples[keys.PARTITION] == keys.VALIDATION].get(keys.MASK)
+    if threshold == files.CHOSEN and (crops or masks is None or not masks.fillna("").ne("").any()):
+        faults.append(
+            f"explain.mask_threshold={files.CHOSEN} compares masks with true ones of the validation samples, "
+            f"and {run.name} has none: give a number, such as 0.5."
+        )
     refuse(faults)
 
 
@@ -121,7 +129,6 @@ def write(
         config: `conf/explain.yaml`, composed.
 
     Raises:
-        ConfigError: A threshold is to be chosen, and no validation sample has a true mask.
         DataError: The samples changed since the run, or a true mask cannot be read.
         StorageError: The folder cannot be written, or the disk is full.
     """
@@ -199,7 +206,7 @@ class _Work:
         known = self._preprocess.crop != "mask"  # masks that crop the pictures are no truth about the maps
         self._true = _TrueMasks(self._data, None if levels is None else list(levels), known)
         self._true.refuse_without_foreground()
-        self._run, self.seed = run, int(run.config.seed)
+        self.seed = int(run.config.seed)
 
     def rule(self) -> Rule:
         """Return the rule of the settings; a threshold that is to be chosen is chosen here."""
@@ -209,11 +216,6 @@ class _Work:
         if threshold != files.CHOSEN:
             return Rule(name, float(threshold), files.FIXED)
         rows = np.flatnonzero((self._partitions == keys.VALIDATION) & self._true.present)
-        if not len(rows):
-            raise ConfigError(
-                f"explain.mask_threshold={files.CHOSEN} compares masks with true ones of the validation "
-                f"samples, and {self._run.name} has none: give a number, such as 0.5."
-            )
         found = [
             rules.overlaps(heat, picture, name, self._true.classes(row))
             for row, heat, picture in self._maps(rows)

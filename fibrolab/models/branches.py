@@ -110,7 +110,7 @@ def _allowed(modality: str) -> list[str]:
 def _backbone_faults(settings: Settings) -> list[str]:
     found = []
     if not settings.get("name"):
-        found.append("no backbone is named. Give name, such as resnet18.")
+        found.append("no backbone is named. Give name, such as resnet18, or beside _target_ any name.")
     words = {key: settings.get(key) for key in ("name", "weights", "freeze")}
     found += [
         f"{key}: {given} is not text." for key, given in words.items() if given and not isinstance(given, str)

@@ -513,6 +513,7 @@ def silence_warnings() -> None:
         ".*does not have many workers.*",
         ".*number of training batches.*",
         ".*have no `val_dataloader`.*",  # split.val=0
+        ".*length of `DataLoader` across ranks is zero.*",  # split.val=0 under fast_dev_run
         ".*Checkpoint directory .* exists.*",
         ".*pin_memory.*",
         ".*LeafSpec.*",  # Lightning 2.6 with torch 2.14

@@ -99,5 +99,7 @@ def _name_faults(model: Mapping[str, Any], loss: Mapping[str, Any]) -> Iterator[
         if isinstance(backbone, str) and (fault := fault_of_name(backbone)):
             yield f"model.branches.{name}: {fault}"
     known = {**LOSSES, **PIXEL_LOSSES}
-    if not loss.get("_target_") and loss["name"] not in known:
+    if not loss.get("name"):
+        yield "loss.name is missing: give that of a loss, or beside loss._target_ any name."
+    elif not loss.get("_target_") and loss["name"] not in known:
         yield unknown("loss.name", loss["name"], known)

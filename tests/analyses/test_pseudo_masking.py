@@ -222,6 +222,7 @@ def test_masks_that_crop_the_pictures_are_no_true_masks(root: Path, classifier: 
     cropped = open_run(folder)
     with pytest.raises(ConfigError, match="compares masks with true ones of the validation samples"):
         explained(root, cropped.run_id, "explain.mask_threshold=chosen", "samples=2")
+    assert not (folder / keys.EXPLANATION).exists(), "refused before any map is computed"
     explained(root, cropped.run_id, "samples=2")
     assert (table(cropped)[keys.TRUE_MASK] == "").all()
     assert not (folder / keys.PSEUDO_MASKS / files.METRICS).exists()

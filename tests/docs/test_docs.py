@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from compose import composed
 
+from fibrolab.models.networks import build_user_network
 from fibrolab.study import divided
+from fibrolab.targets import imported
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -129,6 +132,47 @@ def test_the_readme_is_short() -> None:
 def test_python_blocks_compile(page: str) -> None:
     for block in blocks(ROOT / page, "python"):
         assert ast.parse(block, page).body, block
+
+
+def test_what_contributors_are_told_to_change_exists() -> None:
+    told = re.findall(
+        r"`([A-Z_]+)` of `(fibrolab/[\w/]+\.py)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    )
+    assert ("KINDS", "fibrolab/data/formats/recognition.py") in told
+    for name, file in told:
+        assert re.search(rf"^{name}\b", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE), (name, file)
+
+
+def test_every_finding_of_an_audit_has_its_rule_on_the_page() -> None:
+    files = [*(ROOT / "fibrolab" / "data" / "audit").glob("*.py"), ROOT / "fibrolab/analyses/external.py"]
+    calls = [
+        node for file in files for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)
+    ]
+    keys = {
+        call.args[0].value
+        for call in calls
+        if isinstance(call.func, ast.Name)
+        and call.func.id == "Finding"
+        and call.args
+        and isinstance(call.args[0], ast.Constant)
+    }
+    page = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
+    assert len(keys) > 30
+    assert keys <= set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+
+
+def test_the_parts_on_the_page_of_extending_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = ROOT / "docs" / "extending.md"
+    (tmp_path / "parts.py").write_text("\n".join(blocks(page, "python")))
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = yaml.safe_load(*blocks(page, "yaml"))
+    network = build_user_network(settings["_target_"], 32, {"width": settings["width"]})
+    assert network.module(torch.zeros(2, 3, 32, 32)).shape == (2, settings["width"])
+    for stage in range(5):
+        (tmp_path / f"a-F{stage}.png").touch()
+    assert imported("parts.load", "data._target_")(root=str(tmp_path)).labels.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_every_setting_is_on_the_page_of_settings() -> None:

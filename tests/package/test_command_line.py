@@ -123,6 +123,12 @@ def test_an_argument_of_the_trainer_needs_no_plus_and_one_that_is_none_is_refuse
     assert "trainer.logger is set by fibrolab: use loggers=NAME" in str(refused.value)
 
 
+@pytest.mark.parametrize("flag", ["-m", "--multirun"])
+def test_a_multirun_may_be_asked_for_between_settings(flag: str) -> None:
+    words = ["model=single", "--config-dir", "mine", flag, "seed=0,1"]
+    assert prepared("train", words) == [flag, "model=single", "--config-dir", "mine", "seed=0,1"]
+
+
 def test_a_command_without_a_trainer_refuses_its_arguments() -> None:
     with pytest.raises(ConfigCompositionException, match=r"trainer\.max_epochs"):
         composed(*prepared("evaluate", ["run=abc", "trainer.max_epochs=2"]), name="evaluate")

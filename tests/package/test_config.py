@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError
 
 from fibrolab import __main__, train
+from fibrolab import config as start
 from fibrolab.command_line import flat
 from fibrolab.config import INTERRUPTED, check, folder, run
 from fibrolab.errors import ConfigError, StorageError
@@ -64,13 +65,32 @@ def test_help_lists_the_commands() -> None:
         importlib.import_module(f"fibrolab.{name}")  # a root config is a command
 
 
-def test_help_of_a_command_lists_groups_and_examples() -> None:
-    completed, of_hydra = command("train", "--help"), command("train", "--help", "seed=0")
+def test_help_of_a_command_shows_its_settings_and_groups() -> None:
+    completed = command("train", "--help", "seed=0")
     assert completed.returncode == 0
-    assert completed.stdout.strip() == re.sub(r"(?<= )_\w+, ", "", of_hydra.stdout).strip()
-    models = ", ".join(names("model"))
-    for word in (f"model: {models}", "split:", "--cfg job", "-m model=single,hybrid"):
+    for word in (
+        f"model: {', '.join(names('model'))}\n",
+        "split: by_site,",
+        "-m model=single,hybrid",
+        "folds: null",
+    ):
         assert word in completed.stdout
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in folder().glob("*.yaml")))
+def test_help_names_no_setting_that_the_command_refuses(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [name, "-h"])
+    monkeypatch.setattr(gc, "disable", lambda: None)
+    start.command(name, lambda _: print)
+    shown = capsys.readouterr().out
+    assert f"python -m fibrolab.{name}" in shown
+    listed = set(re.findall(r"^(\w+)[:/]", shown, re.MULTILINE))
+    settings = {str(key) for key in composed(name=name)}
+    assert settings <= listed
+    if name != "train":  # its groups include the parts of a model, chosen by their place
+        assert listed <= settings | {"data"}  # of `evaluate`, where none is the default
 
 
 def test_both_forms_of_a_command_are_equivalent() -> None:
@@ -230,6 +250,25 @@ def test_a_second_signal_ends_a_command_that_hangs_while_it_stops(
     _, errors = process.communicate(timeout=180)
     assert process.returncode == INTERRUPTED
     assert errors == "interrupted again; ended immediately\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("name: [hinge", r"hinge.yaml, line \d, is no YAML: expected ',' or '\]'"),
+        ("name: a\nname: b", "hinge.yaml, line 2, is no YAML: found duplicate key name"),
+        (
+            "_target_: collections.Counter",
+            "loss.name is missing: give that of a loss, or beside loss._target_ any",
+        ),
+    ],
+)
+def test_a_faulty_file_of_the_users_own_settings_is_named(
+    text: str, sentence: str, tmp_path: Path, in_process: Callable[..., str]
+) -> None:
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "hinge.yaml").write_text(text)
+    assert re.search(sentence, in_process("--config-dir", str(tmp_path), "loss=hinge"))
 
 
 def test_configs_refuse_settings_that_do_not_exist() -> None:

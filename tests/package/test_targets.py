@@ -19,6 +19,7 @@ def test_a_class_of_any_module_is_imported() -> None:
         ("Path", "x._target_=Path is not a dotted path"),
         ("no_such_package.Net", r"cannot be imported \(No module named 'no_such_package'\)"),
         ("pathlib.Pathos", "the module pathlib has no Pathos"),
+        ("collections.abc.Sized", "has no __len__, which its base class demands"),
     ],
 )
 def test_an_invalid_path_is_refused(path: str, fault: str) -> None:

@@ -1,6 +1,7 @@
 """Training without a validation part: the last epoch is kept, and what needs one is refused before."""
 
 import json
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from fibrolab import cross_validation, keys
 from fibrolab.analyses import comparing, evaluating, stacking
 from fibrolab.errors import ConfigError, DataError
 from fibrolab.evaluation import predictions
+from fibrolab.pipeline import train
 from fibrolab.runs import TrainedRun, answering, open_run, validation_pictures
 from fibrolab.training import settings
 
@@ -53,6 +55,12 @@ def test_half_of_the_samples_train_and_the_other_half_is_tested(fold: TrainedRun
     assert set(fold.predictions[keys.PARTITION]) == {keys.TEST}
     assert len(fold.training_predictions) == 60
     assert len(predictions.select(folds.predictions, keys.TEST)) == 120
+
+
+def test_a_batch_of_every_stage_runs_without_a_warning_on_the_empty_part(place: Path) -> None:
+    with unrendered(), warnings.catch_warnings(record=True) as warned:
+        train(composed(f"paths.root={place}", *WORDS, "debug=fast_dev_run"))
+    assert not [each for each in warned if "DataLoader" in str(each.message)]
 
 
 def test_the_weights_are_those_of_the_last_epoch(fold: TrainedRun) -> None:
