@@ -155,7 +155,7 @@ def explain(error: Exception, conf: Path) -> str:
         conf: Folder of the configs.
     """
     if isinstance(error, MarkedYAMLError) and (mark := error.problem_mark):
-        return f"{mark.name}, line {mark.line + 1}, is no YAML: {error.problem}."
+        return f"{mark.name}, line {mark.line + 1}, is not valid YAML: {error.problem}."
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     text = str(error).strip()
     if match := re.search(r"Could not find '([\w/@.]+)/([^'/]+)'", text):

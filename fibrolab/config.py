@@ -131,11 +131,12 @@ def _help(name: str) -> str:
     groups = dict[str, list[str]]()
     for path in sorted(folder().rglob("[!_]*.yaml")):
         groups.setdefault(path.parent.relative_to(folder()).as_posix(), []).append(path.stem)
+    if "model" in taken:  # it takes further groups in turn
+        taken |= {group.partition("/")[0] for group in groups}
     shown = [
         f"{group}: {', '.join(names)}"
         for group, names in sorted(groups.items())
-        if group.partition("/")[0]
-        in (taken if "model" not in taken else groups.keys() | taken) - {"hydra", "."}
+        if group.partition("/")[0] in taken - {"hydra", "."}
     ]
     parts = [re.sub("^# ", "", opening, flags=re.MULTILINE)]
     if own := settings.partition("hydra:\n")[0].strip():

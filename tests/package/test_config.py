@@ -255,8 +255,8 @@ def test_a_second_signal_ends_a_command_that_hangs_while_it_stops(
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("name: [hinge", r"hinge.yaml, line \d, is no YAML: expected ',' or '\]'"),
-        ("name: a\nname: b", "hinge.yaml, line 2, is no YAML: found duplicate key name"),
+        ("name: [hinge", r"hinge.yaml, line \d, is not valid YAML: expected ',' or '\]'"),
+        ("name: a\nname: b", "hinge.yaml, line 2, is not valid YAML: found duplicate key name"),
         (
             "_target_: collections.Counter",
             "loss.name is missing: give that of a loss, or beside loss._target_ any",
