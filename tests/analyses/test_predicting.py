@@ -223,6 +223,9 @@ def test_a_stopped_prediction_is_completed_and_a_changed_file_predicted_again(
     assert np.abs(whole.loc[first.name] - whole.loc[second.name]).max() > 1e-5
     with pytest.raises(ConfigError, match="answers of another run, to another input or with another"):
         predicted(root, trained, f"input={first}", f"folder={out}")
+    (out / "prediction.json").unlink()
+    with pytest.raises(ConfigError, match=r"has answers without their record prediction\.json"):
+        predicted(root, trained, *words)
 
 
 def test_patients_of_a_table_are_put_together_and_its_labels_not_read(
