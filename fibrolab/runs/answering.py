@@ -73,8 +73,8 @@ class Rules:
         Returns:
             Columns (N,) by their name: probability of each class (`p_F2`); the most probable class; its
             probability at the temperature of validation (`confidence`); the prediction set, names with blanks
-            between, empty without validation samples; score of each end point, and whether it reaches the
-            threshold.
+            between, or commas if a name holds a blank, empty without validation samples; score of each end
+            point, and whether it reaches the threshold.
         """
         found = dict(zip(self.probability_columns, probabilities.T, strict=True))
         chosen = decide(probabilities)
@@ -90,9 +90,18 @@ class Rules:
                 found[f"{name}{POSITIVE}"] = score >= self.thresholds[name]
         return found
 
+    def members(self, names: str) -> list[str]:
+        """Return the classes of a prediction set that `columns` wrote."""
+        return names.split(self._between) if names else []
+
+    @property
+    def _between(self) -> str:
+        """What stands between the names of a prediction set: a blank, unless a name holds one."""
+        return ", " if any(" " in name for name in self.classes) else " "
+
     def _sets(self, probabilities: np.ndarray) -> list[str]:
         inside = conformal.mass_before(probabilities, self.ordered) <= self.limit  # none, if it is NaN
-        return [" ".join(np.array(self.classes, object)[row]) for row in inside]
+        return [self._between.join(np.array(self.classes, object)[row]) for row in inside]
 
 
 def rules(run: TrainedRun, alpha: float) -> dict[str, Rules]:

@@ -41,6 +41,15 @@ def test_answers_apply_every_rule() -> None:
     assert "ge_F2_positive" not in found  # validation gave no threshold
 
 
+def test_classes_whose_names_hold_blanks_can_be_told_apart_in_a_set() -> None:
+    named = rules(classes=("no lesion", "cyst", "simple cyst"), ordered=False, limit=0.9)
+    (found,) = named.answers(np.array([[0.4, 0.05, 0.55]]))["prediction_set"]
+    assert found == "no lesion, simple cyst"
+    assert named.members(found) == ["no lesion", "simple cyst"]
+    assert rules().members("F1 F2") == ["F1", "F2"]
+    assert rules().members("") == []
+
+
 def test_without_validation_there_is_neither_set_nor_temperature() -> None:
     found = rules(limit=math.nan, temperature=math.nan, thresholds={}).answers(np.array([[0.7, 0.2, 0.1]]))
     assert found["prediction_set"].tolist() == [""]
