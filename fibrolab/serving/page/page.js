@@ -210,7 +210,7 @@ function addMapButton(picture, sample) {
   button.addEventListener("click", async () => {
     button.disabled = true;
     try {
-      const found = await (await ask("map", formOf(sample))).json();
+      const found = await (await ask("map", formOf(sample, sample.reader ? { reader: sample.reader } : {}))).json();
       picture.replaceChildren(...found.branches.map((branch) => mapFigure(found, branch)));
       picture.querySelector("input")?.focus();
     } catch (fault) {
@@ -233,7 +233,8 @@ function mapFigure(found, branch) {
 function answerParts(row) {
   const parts = [make("p", [row.predicted, " ", make("small", `confidence ${row.confidence.toFixed(2)}`)], { class: "stage" })];
   if (row.prediction_set) {
-    parts.push(make("p", `Prediction set (${(100 * run.coverage).toPrecision(3) * 1} %): ${row.prediction_set.split(" ").join(", ")}`));
+    const names = run.classes.some((name) => name.includes(" ")) ? row.prediction_set : row.prediction_set.replaceAll(" ", ", ");
+    parts.push(make("p", `Prediction set (${(100 * run.coverage).toPrecision(3) * 1} %): ${names}`));
   }
   const bars = make("dl", "", { class: "bars", "aria-label": "Probability of each class" });
   for (const name of run.classes) {
@@ -293,7 +294,7 @@ function readFiles(files) {
   say(`${files.length} ${files.length === 1 ? "file" : "files"} to read, by ${reader}. The answer is shown after your stage is kept.`);
   $("patients").replaceChildren();
   $("samples").replaceChildren(...files.map((file, place) => {
-    const sample = { files: [file] };
+    const sample = { files: [file], reader };
     const card = sampleCard(file.name, sample);
     const choices = run.classes.map((name) => make("label",
       [make("input", "", { type: "radio", name: `stage-${place}`, value: name, required: "" }), name]));
