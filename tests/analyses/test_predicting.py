@@ -280,10 +280,16 @@ def test_dicom_files_name_their_patients(root: Path, trained: TrainedRun, pictur
         levels = np.asarray(Image.open(picture).convert("L"))
         scan = dicom_case.dataset(levels, PatientID=f"MRN{number // 2}")
         (study / f"IM{number}").write_bytes(dicom_case.saved(scan))
+    for number, (patient, date) in enumerate([("MRN1", "20260130"), ("ANONYMOUS", "20260130"), ("?", "")], 3):
+        scan = dicom_case.dataset(levels[:, : 40 - number].copy(), PatientID=patient, StudyDate=date)
+        (study / f"IM{number}").write_bytes(dicom_case.saved(scan))
     folder = predicted(root, trained, f"input={study}", f"folder={pictures.parent / 'out'}")
-    assert answers(folder)[keys.PATIENT_ID].tolist() == ["MRN0", "MRN0", "MRN1"]
-    patients = pd.read_csv(folder / "patients.csv")
-    assert patients[[keys.PATIENT_ID, "n"]].to_numpy().tolist() == [["MRN0", 2], ["MRN1", 1]]
+    found = answers(folder)
+    assert found[keys.PATIENT_ID].tolist() == ["MRN0", "MRN0", "MRN1", "MRN1", "", ""]
+    assert found["study_date"].tolist() == ["", "", "", "2026-01-30", "2026-01-30", ""]
+    patients = pd.read_csv(folder / "patients.csv", keep_default_na=False)
+    expected = [["MRN0", "", 2], ["MRN1", "", 1], ["MRN1", "2026-01-30", 1]]  # years apart, stages differ
+    assert patients[[keys.PATIENT_ID, keys.VISIT_ID, "n"]].to_numpy().tolist() == expected
 
 
 def test_a_row_whose_values_changed_is_predicted_again(
