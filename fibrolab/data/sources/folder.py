@@ -54,6 +54,7 @@ WASTE = frozenset(
         *("system volume information", "__macosx", "dicomdir", "thumbs.db", "ehthumbs.db", "desktop.ini"),
     }
 )
+_UNDECODED = re.compile("[\ud800-\udfff]")  # bytes of a name that are not UTF-8, as Python reads them
 _log = logging.getLogger(__name__)
 
 
@@ -304,6 +305,9 @@ def files_below(top: Path) -> list[Path]:
     """Return all files below a folder, sorted, but hidden ones and `WASTE`.
 
     No folder is entered twice, even with circular links.
+
+    Raises:
+        DataError: A folder cannot be read, or the name of a file is not UTF-8, which no table could hold.
     """
     files: list[Path] = []
     entered = set()
@@ -315,6 +319,11 @@ def files_below(top: Path) -> list[Path]:
         entered.add((stats.st_dev, stats.st_ino))
         folders[:] = sorted(filter(_visible, folders))
         files += [Path(folder, name) for name in names if _visible(name)]
+    if strange := [str(path) for path in files if _UNDECODED.search(str(path))]:
+        raise DataError(
+            f"{top} has {len(strange)} file(s) whose names are not UTF-8, such as "
+            f"{_UNDECODED.sub('?', strange[0])}: rename them."
+        )
     return sorted(files)
 
 
