@@ -60,6 +60,7 @@ def monitor(config: DictConfig) -> str:
         run=run.run_id or str(run.folder),
         table=table,
         classes=rules.classes,
+        endpoints=rules.endpoints,
         samples=len(answers),
         groups=int(_groups(answers).nunique()),
         without_patient=int((answers[keys.PATIENT_ID] == "").sum()),
