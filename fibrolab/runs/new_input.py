@@ -27,7 +27,7 @@ from fibrolab.loading import examined, surveyed, usable
 
 # Suffixes of tables; all other files are pictures or films.
 TABLES = (".csv", ".tsv", ".txt", ".parquet", ".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
-_GREY = "is grey; an elastogram has the stiffness in colours (are the columns image and elastogram swapped?)"
+_GREY = "is grey; an elastogram has the stiffness in colours"
 
 
 def read(path: str | Path, record: Mapping[str, Any], inputs: Sequence[str]) -> Manifest:
@@ -152,8 +152,10 @@ def _grey_elastograms(manifest: Manifest, rows: pd.Series) -> Iterator[tuple[int
     """Yield a sentence on each of these samples, bool (N,), with its row."""
     table = manifest.table
     for row in np.flatnonzero(rows).tolist():
-        at = f"row {table[keys.ROW].iloc[row]}: " if keys.ROW in table else ""
-        yield row, f"{at}{table[keys.ELASTOGRAM].iloc[row]}: {_GREY}"
+        said = f"{table[keys.ELASTOGRAM].iloc[row]}: {_GREY}"
+        if keys.ROW in table:
+            said = f"row {table[keys.ROW].iloc[row]}: {said} (are the columns image and elastogram swapped?)"
+        yield row, said
 
 
 def as_data(manifest: Manifest, record: Mapping[str, Any], cache: Path) -> LabelledData:

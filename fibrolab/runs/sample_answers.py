@@ -246,7 +246,8 @@ def _predicted(data: LabelledData, networks: Networks, cache: Path, nearest: boo
     except (ConfigError, DataError) as fault:
         if total == 1:
             nothing = _Predicted.nothing(len(networks), 1, len(data.classes))
-            return nothing._replace(faults={0: " ".join(str(fault).split())})
+            said = " ".join(str(fault).split()).replace(f"{data.manifest.root}/", "")
+            return nothing._replace(faults={0: said})
         half = total // 2
         first, second = (
             _predicted(data.subset(rows), networks, cache, nearest)
