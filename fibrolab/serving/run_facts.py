@@ -11,12 +11,12 @@ from fibrolab.serving.staging import Staging
 def of(staging: Staging) -> dict[str, Any]:
     """Return what a page or a client needs to know of the run before the first answer."""
     run = trained_run.read(staging.run.folder)
-    rules = staging.rules[answering.SAMPLE]
+    rules, of_patients = (staging.rules[level] for level in (answering.SAMPLE, answering.PATIENT))
     network = staging.network
     verdict = run_sentences.verdict(run)
     references = [each.reference for each in staging.run.predictors]
     compares = all(each is not None and each.can_tell for each in references)
-    reading = answers_page.reading(rules, len(staging.run.predictors) > 1, compares)
+    reading = answers_page.reading(staging.rules, len(staging.run.predictors) > 1, compares)
     if staging.cases is not None:
         reading.append(answers_page.Neighbours({}, staging.cases.data, staging.cases.hashed).reading)
     return {
@@ -30,7 +30,12 @@ def of(staging: Staging) -> dict[str, Any]:
         "needed": list(network.record.get(checkpoint.NEEDED) or []),
         "films": keys.CLIP in staging.visual,
         "end_points": [
-            {"name": name, "positive": staging.end_points[name], "threshold": rules.thresholds.get(name)}
+            {
+                "name": name,
+                "positive": staging.end_points[name],
+                "threshold": rules.thresholds.get(name),
+                "patient_threshold": of_patients.thresholds.get(name),
+            }
             for name in rules.endpoints
         ],
         "coverage": staging.coverage,

@@ -91,6 +91,8 @@ def test_answers_are_those_of_the_run_itself(root: Path, trained: TrainedRun, pi
     parquet = pd.read_parquet(folder / "answers.parquet").set_index(keys.SAMPLE_ID)
     np.testing.assert_array_equal(parquet[CHANCES], found[CHANCES].astype(float))
     page = (folder / "answers.html").read_text()
+    for point, rule in trained.predictor.thresholds["patient"].items():
+        assert f"{point} {rule['youden']:.3g}" in page.partition("; of patients, ")[2]
     assert page.count("<figure") == len(found)
     assert "research use only" in page
 
