@@ -162,6 +162,8 @@ def test_a_server_for_others_asks_for_its_token(staging: FakeStaging) -> None:
         ("192.0.2.10", "", "FIBROLAB_TOKEN"),
         ("example.org", "", "can be reached"),
         ("127.0.0.1", "short", "has 5 characters: give at least 16"),
+        ("0.0.0.0", f"{TOKEN}\n", "has blanks or a line break around it"),
+        ("0.0.0.0", "ein Schlüssel mit Umlaut", "or letters beyond ASCII"),
     ],
 )
 def test_an_address_for_others_needs_a_token(host: str, token: str, words: str) -> None:
