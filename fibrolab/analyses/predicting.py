@@ -268,6 +268,8 @@ def _announce(folder: Path, table: pd.DataFrame, page: Path) -> None:
             f"warning  unlike the images that the run was trained on: {unlike} of {len(table)} samples "
             f"(column {UNLIKE}); the answers to them are not to be relied on"
         )
+    if said := answering.spellings(table):
+        print(f"warning  {said}")
     print(f"table    {folder / TABLE_FILES[0]}")
     if (folder / PATIENTS_FILE).is_file():
         print(f"patients {folder / PATIENTS_FILE}")

@@ -15,7 +15,7 @@ from fibrolab.processes import cores
 from fibrolab.reporting import answer_words, html
 from fibrolab.reporting.vocabulary import counted, listed, records
 from fibrolab.runs import nearest_cases, typicality
-from fibrolab.runs.answering import COPY, DISAGREEMENT, ERROR, PREDICTED, TYPICALITY, Rules
+from fibrolab.runs.answering import COPY, DISAGREEMENT, ERROR, PREDICTED, TYPICALITY, Rules, spellings
 from fibrolab.storage import put
 
 PAGE_FILE = "answers.html"
@@ -164,6 +164,8 @@ def _cautions(samples: pd.DataFrame) -> list[str]:
         found.append(
             f"Without an answer: {failed} of {counted(len(samples), 'sample')}. The reasons are listed below."
         )
+    if said := spellings(samples):
+        found.append(said)
     return found
 
 

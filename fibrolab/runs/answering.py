@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from fibrolab import keys
+from fibrolab.data.patient_ids import folded
 from fibrolab.evaluation import endpoints, patients, predictions
 from fibrolab.evaluation.measures import operating_points
 from fibrolab.evaluation.measures.decisions import decide
@@ -155,6 +156,24 @@ def of_patients(samples: pd.DataFrame, rules: Rules) -> pd.DataFrame:
     counts = rows.groupby(names, sort=False).size().to_numpy()
     left = means.reset_index()[names].assign(n=counts)
     return left.join(rules.answers(means.to_numpy(np.float64)))
+
+
+def spellings(samples: pd.DataFrame) -> str:
+    """Return a sentence on patients whose ids, such as `007` and `7`, may be those of one; empty without.
+
+    Args:
+        samples: Answers to samples, with `patient_id`.
+    """
+    ids = samples[keys.PATIENT_ID].drop_duplicates()
+    ids = ids[ids != ""]
+    several = [group.tolist() for _, group in ids.groupby(ids.map(folded)) if len(group) > 1]
+    if not several:
+        return ""
+    more = f", and {len(several) - 1} more" if len(several) > 1 else ""
+    return (
+        f"Patient ids that differ only in case, blanks or zeros in front: {' and '.join(several[0])}{more}. "
+        "They are answered as several patients; if they are one person, give one id."
+    )
 
 
 def disagreement(each: np.ndarray) -> np.ndarray:

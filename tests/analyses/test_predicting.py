@@ -248,7 +248,13 @@ def test_patients_of_a_table_are_put_together_and_its_labels_not_read(
     table.to_csv(pictures / "table.csv", index=False)
     out = pictures.parent / "out"
     folder = predicted(root, trained, f"input={pictures / 'table.csv'}", f"folder={out}")
-    assert "the labels of table.csv are not used" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "the labels of table.csv are not used" in said
+    assert "zeros in front" not in said
+    table.assign(patient_id=["007", "7", "7", "8", "8", "9"]).to_csv(pictures / "ids.csv", index=False)
+    again = predicted(root, trained, f"input={pictures / 'ids.csv'}", f"folder={out}3")
+    assert "differ only in case, blanks or zeros in front: 007 and 7." in capsys.readouterr().out
+    assert "zeros in front: 007 and 7." in (again / "answers.html").read_text()
     found = answers(folder)
     patients = pd.read_csv(folder / "patients.csv", dtype={keys.PATIENT_ID: str})
     assert patients[keys.PATIENT_ID].tolist() == ["007", "8", "9"]

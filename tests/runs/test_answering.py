@@ -82,3 +82,9 @@ def test_patients_are_the_mean_of_their_answered_samples_by_visit() -> None:
 def test_disagreement_counts_networks_of_another_class() -> None:
     each = np.array([[[0.9, 0.1]], [[0.8, 0.2]], [[0.1, 0.9]]])
     assert answering.disagreement(each).tolist() == pytest.approx([1 / 3])
+
+
+def test_patients_who_may_be_one_person_are_named() -> None:
+    ids = pd.DataFrame({"patient_id": ["007", "7", "", "", "P-1", "007", "p1", "8", "p-1"]})
+    assert "front: 007 and 7, and 1 more. They are answered as several patients" in answering.spellings(ids)
+    assert answering.spellings(ids.iloc[[0, 2, 3, 5, 7]]) == ""
