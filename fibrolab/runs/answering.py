@@ -97,7 +97,7 @@ class Rules:
 
     @property
     def _between(self) -> str:
-        """What stands between the names of a prediction set: a blank, unless a name holds one."""
+        """Separator of the names in a prediction set: a blank, unless a name holds one."""
         return ", " if any(" " in name for name in self.classes) else " "
 
     def _sets(self, probabilities: np.ndarray) -> list[str]:

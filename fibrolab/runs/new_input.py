@@ -19,7 +19,7 @@ from fibrolab.data.readers import decode, describe, read_bytes
 from fibrolab.data.requirements import PREDICT
 from fibrolab.data.screen_capture import has_colours
 from fibrolab.data.sources import table
-from fibrolab.data.sources.folder import files_below
+from fibrolab.data.sources.folder import files_below, is_utf8
 from fibrolab.data.splits import all_test
 from fibrolab.data.survey import Take
 from fibrolab.errors import ConfigError, DataError, listing
@@ -80,6 +80,10 @@ def listed(
         raise DataError(f"input={' '.join(map(str, given))} holds no picture and no film.")
     column, root = _column(inputs), common_folder(places)
     paths = [file.relative_to(root).as_posix() for file in dict.fromkeys(files)]
+    if strange := [path for path in paths if not is_utf8(path)]:
+        raise DataError(
+            f"The name {strange[0]!a} is not UTF-8 ({len(strange)} of {len(paths)} files): rename them."
+        )
     name = places[0].name if len(places) == 1 else root.name
     return _decoded(Manifest(pd.DataFrame({keys.SAMPLE_ID: paths, column: paths}), names, name, root), record)
 

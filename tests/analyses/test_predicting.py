@@ -269,7 +269,7 @@ def test_patients_of_a_table_are_put_together_and_its_labels_not_read(
 
 
 def test_input_without_what_the_network_takes_is_refused(
-    root: Path, trained: TrainedRun, tmp_path: Path
+    root: Path, trained: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -279,6 +279,9 @@ def test_input_without_what_the_network_takes_is_refused(
         predicted(root, trained, f"input={tmp_path / 'nothing.png'}")
     with pytest.raises(ConfigError, match="no run"):
         predicting.predict(composed(f"paths.root={root}", "run=0", f"input={empty}", name="predict"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"pl\xe4in.png\n"), "utf-8"))
+    with pytest.raises(DataError, match="A path of the standard input is not UTF-8"):
+        predicted(root, trained, "input=-")
 
 
 def test_dicom_files_name_their_patients(root: Path, trained: TrainedRun, pictures: Path) -> None:

@@ -54,7 +54,6 @@ WASTE = frozenset(
         *("system volume information", "__macosx", "dicomdir", "thumbs.db", "ehthumbs.db", "desktop.ini"),
     }
 )
-_UNDECODED = re.compile("[\ud800-\udfff]")  # bytes of a name that are not UTF-8, as Python reads them
 _log = logging.getLogger(__name__)
 
 
@@ -298,16 +297,13 @@ def _image_faults(name: str, paths: Sequence[str], classes: Sequence[str]) -> li
     faults = [
         f"{folder}/ is a class folder in a class folder: {inner[folder]} image(s)" for folder in sorted(inner)
     ]
-    return faults + [f"the name {path!a} is not UTF-8" for path in paths if not _is_utf8(path)]
+    return faults + [f"the name {path!a} is not UTF-8" for path in paths if not is_utf8(path)]
 
 
 def files_below(top: Path) -> list[Path]:
     """Return all files below a folder, sorted, but hidden ones and `WASTE`.
 
     No folder is entered twice, even with circular links.
-
-    Raises:
-        DataError: A folder cannot be read, or the name of a file is not UTF-8, which no table could hold.
     """
     files: list[Path] = []
     entered = set()
@@ -319,11 +315,6 @@ def files_below(top: Path) -> list[Path]:
         entered.add((stats.st_dev, stats.st_ino))
         folders[:] = sorted(filter(_visible, folders))
         files += [Path(folder, name) for name in names if _visible(name)]
-    if strange := [str(path) for path in files if _UNDECODED.search(str(path))]:
-        raise DataError(
-            f"{top} has {len(strange)} file(s) whose names are not UTF-8, such as "
-            f"{_UNDECODED.sub('?', strange[0])}: rename them."
-        )
     return sorted(files)
 
 
@@ -361,12 +352,13 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), part) if part.isdecimal() else (-1, part) for part in parts]
 
 
-def _is_utf8(name: str) -> bool:
+def is_utf8(name: str) -> bool:
+    """Return whether a name as Python reads it is UTF-8 on the disk."""
     return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _printable(name: str) -> str:
-    return name if _is_utf8(name) else ascii(name)
+    return name if is_utf8(name) else ascii(name)
 
 
 def _patients(paths: Sequence[str], pattern: str) -> list[str]:
