@@ -160,7 +160,7 @@ ALLOWED: dict[str, Allowed] = {  # by the name of the setting; * stands for any 
     "tracking.experiment": TEXT,
     "tracking.artifacts": PLACE,
     "folder": PLACE,
-    "input": or_null(Allowed("a path or a list of paths", _is_name_or_names)),
+    "input": or_null(Allowed("a path or a list of different paths", _is_name_or_names)),
     "coverage": OPEN,
     "alias": or_null(Allowed("a name or a list of names, such as champion", _is_name_or_names)),
     "format": one_of("onnx", "torch_export", "mlflow", "bundle"),

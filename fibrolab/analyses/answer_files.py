@@ -20,7 +20,8 @@ def lines(path: Path) -> list[dict[str, Any]]:
         DataError: The file is damaged.
     """
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        # not splitlines: names of files may hold other signs that end a line, such as U+2028
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
     except ValueError as fault:
         raise DataError(f"{path} is damaged ({fault}): remove it, and predict again.") from fault
 

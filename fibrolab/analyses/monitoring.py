@@ -60,6 +60,7 @@ def monitor(config: DictConfig) -> str:
         run=run.run_id or str(run.folder),
         table=table,
         classes=rules.classes,
+        endpoints=rules.endpoints,
         samples=len(answers),
         groups=int(_groups(answers).nunique()),
         without_patient=int((answers[keys.PATIENT_ID] == "").sum()),
@@ -162,11 +163,11 @@ def _groups(answers: pd.DataFrame) -> pd.Series:
     return ("patient " + answers[keys.PATIENT_ID]).where(answers[keys.PATIENT_ID] != "", alone)
 
 
-def _samples(frame: pd.DataFrame, groups: pd.Series, several: bool) -> drift.Samples:
+def _samples(frame: pd.DataFrame, groups: pd.Series, several: bool, rules: answering.Rules) -> drift.Samples:
     """Return the quantities that are compared, see `monitoring_page.QUANTITIES`."""
     values = frame[list(answering.PIXELS)].astype(np.float64)
     if not several:
-        sizes = frame[answering.SET].map(lambda names: float(len(names.split())))
+        sizes = frame[answering.SET].map(lambda names: float(len(rules.members(names))))
         numbers = frame[[answering.TYPICALITY, answering.CONFIDENCE]].astype(np.float64)
         values = values.join(numbers)
         values[answering.UNLIKE] = (numbers[answering.TYPICALITY] <= typicality.RATE).where(
@@ -183,13 +184,13 @@ def _compared(
 ) -> pd.DataFrame:
     """Compare all answers, then those of each week, with validation."""
     several = run.has_several_networks
-    reference = _samples(before, before[keys.GROUP_ID], several)
+    reference = _samples(before, before[keys.GROUP_ID], several, rules)
     parts = {WHOLE: answers} | {str(week): part for week, part in answers.groupby(WEEK)}
     if len(parts) == 2:
         parts.pop(WHOLE)  # the only week
     tables = []
     for week, part in parts.items():
-        new = _samples(part.reset_index(drop=True), _groups(part), several)
+        new = _samples(part.reset_index(drop=True), _groups(part), several, rules)
         found = drift.compare(
             reference,
             new,

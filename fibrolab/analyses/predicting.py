@@ -114,7 +114,11 @@ def _refuse(config: DictConfig, run: TrainedRun, manifest: Manifest) -> None:
 def _given(setting: Any) -> list[str]:
     """Return the paths of `input`: one, several, or those in the lines of the standard input."""
     if setting == STANDARD_INPUT:
-        return [line for line in sys.stdin.read().splitlines() if line.strip()]
+        try:
+            lines = sys.stdin.read().split("\n")
+        except UnicodeDecodeError as fault:
+            raise DataError("A path of the standard input is not UTF-8: rename the file.") from fault
+        return [line.rstrip("\r") for line in lines if line.strip()]
     return [str(setting)] if isinstance(setting, str | int | float) else list(map(str, setting))
 
 
@@ -144,6 +148,11 @@ def _start(folder: Path, record: Mapping[str, Any]) -> None:
                 f"{folder} has answers of another run, to another input or with another coverage or "
                 "nearest_cases: give another folder."
             )
+    elif (folder / LINES_FILE).is_file():
+        raise ConfigError(
+            f"{folder} has answers without their record {RECORD_FILE}, which says by which run: give another "
+            "folder."
+        )
     save_json(record, path)
 
 
@@ -286,6 +295,8 @@ def _announce(folder: Path, table: pd.DataFrame, page: Path) -> None:
             f"warning  unlike the images that the run was trained on: {unlike} of {len(table)} samples "
             f"(column {UNLIKE}); the answers to them are not to be relied on"
         )
+    if said := answering.spellings(table):
+        print(f"warning  {said}")
     print(f"table    {folder / TABLE_FILES[0]}")
     if (folder / PATIENTS_FILE).is_file():
         print(f"patients {folder / PATIENTS_FILE}")

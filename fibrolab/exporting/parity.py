@@ -31,7 +31,7 @@ from fibrolab.exporting.exported_network import (
 )
 from fibrolab.runs import own_samples
 from fibrolab.runs.answering import Rules
-from fibrolab.runs.checkpoint import Predictor
+from fibrolab.runs.checkpoint import Predictor, needed_by
 from fibrolab.runs.trained_run import TrainedRun
 
 LARGEST = 1e-4  # difference of an output from which an export is refused
@@ -94,7 +94,7 @@ class Validation:
         found = difference(self.answers(answer), self.reference)
         _, values = next(self.batches())
         columns = network.module.clinical_columns
-        needed = [name for each in self.networks for name in each.needed]
+        needed = needed_by(self.networks)
         for lacking in _without_each(self.entries, values, columns, needed):
             found = max(found, difference(answer(lacking)[:1], [self._probabilities(lacking)]))
         return found
@@ -140,7 +140,7 @@ def of_run(
     networks = tuple(each if as_trained else _in_float32(each) for each in run.predictors)
     data = own_samples.chosen(own_samples.reloaded(run, cache), run, samples)
     # Others are predicted in the run itself, but neither by `predict` nor by an artifact.
-    data = data.subset(np.flatnonzero(input_check.complete(data.manifest, run.needed)))
+    data = data.subset(np.flatnonzero(input_check.complete(data.manifest, needed_by(networks))))
     data = networks[0].masked(data, cache)
     names = data.manifest.table[keys.SAMPLE_ID]
     with contextlib.nullcontext() if as_trained else _without_tf32():

@@ -14,6 +14,7 @@ from fibrolab.exporting import parity
 from fibrolab.exporting.parity import Validation
 from fibrolab.runs import answering
 from fibrolab.runs.answering import Rules
+from fibrolab.runs.checkpoint import needed_by
 from fibrolab.runs.trained_run import TrainedRun
 
 RUNTIMES = ("onnx", "onnxscript", "onnxruntime")
@@ -71,7 +72,7 @@ def described(run: TrainedRun, rules: Mapping[str, Rules]) -> dict[str, Any]:
         "decode": dict(record.get("decode") or {}),
         "cropped_to_masks_of": network.segmenter.sha256 if network.segmenter else None,
         "precision_of_training": record["precision"],
-        "needed": run.needed,
+        "needed": needed_by(run.predictors),
         "clinical": [
             {"column": each.column, "unit": each.unit, "possible": list(each.possible)}
             for each in MEASURES

@@ -211,7 +211,7 @@ def _evaluations(row: Mapping[str, Any], rules: Rules) -> "Sequence[Any]":
         evaluated("use", "Permitted use", _code("research", USE.capitalize())),
         evaluated(PREDICTED, "Most probable class", _class(row[PREDICTED])),
     ]
-    found += [evaluated(SET, "Class in the prediction set", _class(name)) for name in row[SET].split()]
+    found += [evaluated(SET, "Class in the prediction set", _class(name)) for name in rules.members(row[SET])]
     for point in rules.thresholds:
         decided = codes.SCT.Positive if row[point + POSITIVE] else codes.SCT.Negative
         found.append(evaluated(point + POSITIVE, f"Decision on the end point {point}", decided))

@@ -17,7 +17,7 @@ from fibrolab.processes import cores
 from fibrolab.reporting import answer_words, html
 from fibrolab.reporting.vocabulary import counted, listed, records
 from fibrolab.runs import nearest_cases, typicality
-from fibrolab.runs.answering import COPY, DISAGREEMENT, ERROR, PREDICTED, TYPICALITY, Rules
+from fibrolab.runs.answering import COPY, DISAGREEMENT, ERROR, PREDICTED, TYPICALITY, Rules, spellings
 from fibrolab.storage import put
 
 PAGE_FILE = "answers.html"
@@ -165,7 +165,7 @@ def write(
         "counts": listed([counted(number, of) for of, number in sizes.items() if number]),
         "cautions": _cautions(samples),
         "reading": [
-            *reading(rules["sample"], DISAGREEMENT in samples, bool(samples[TYPICALITY].notna().any())),
+            *reading(rules, DISAGREEMENT in samples, bool(samples[TYPICALITY].notna().any())),
             *([neighbours.reading] if neighbours else []),
             *([maps.reading] if maps else []),
         ],
@@ -216,11 +216,20 @@ def _cautions(samples: pd.DataFrame) -> list[str]:
         found.append(
             f"Without an answer: {failed} of {counted(len(samples), 'sample')}. The reasons are listed below."
         )
+    if said := spellings(samples):
+        found.append(said)
     return found
 
 
-def reading(rules: Rules, several: bool, is_compared: bool) -> list[str]:
-    """Return sentences on how the answers are to be read."""
+def reading(levels: Mapping[str, Rules], several: bool, is_compared: bool) -> list[str]:
+    """Return sentences on how the answers are to be read.
+
+    Args:
+        levels: Decision rules of the levels `sample` and `patient`.
+        several: Whether the run has several networks.
+        is_compared: Whether samples unlike the training images are recognised.
+    """
+    rules, of_patients = levels["sample"], levels["patient"]
     found = [
         "Confidence is the probability of the most probable class at the temperature that fits the run's "
         "validation samples."
@@ -236,7 +245,9 @@ def reading(rules: Rules, several: bool, is_compared: bool) -> list[str]:
             "this is not known."
         )
     if rules.thresholds:
-        values = listed([f"{name} {value:.3g}" for name, value in rules.thresholds.items()])
+        values = _thresholds(rules)
+        if of_patients.thresholds and _thresholds(of_patients) != values:
+            values = f"{values}; of patients, {_thresholds(of_patients)}"
         which = "one half, as the run has no validation" if no_sets else "Youden's threshold on validation"
         found.append(f"End points are positive from {which}: {values}.")
     if is_compared:
@@ -253,6 +264,10 @@ def reading(rules: Rules, several: bool, is_compared: bool) -> list[str]:
     if several:
         found.append("Disagreement is the proportion of networks whose class is not that of their mean.")
     return found
+
+
+def _thresholds(rules: Rules) -> str:
+    return listed([f"{name} {value:.3g}" for name, value in rules.thresholds.items()])
 
 
 def _answer(

@@ -20,7 +20,7 @@ from fibrolab.reporting.monitoring_sentences import (
 )
 from fibrolab.reporting.tables import table_files
 from fibrolab.reporting.tables.sheet import Cell, Line, Sheet, columns, count, line, probability
-from fibrolab.reporting.vocabulary import counted, records
+from fibrolab.reporting.vocabulary import counted, end_point, records
 from fibrolab.runs.answering import PREDICTED, STUDY_DATE
 from fibrolab.storage import put
 
@@ -130,13 +130,21 @@ def _performance_sheets(content: Monitoring) -> list[Sheet]:
         if before is not None:
             known = {row.metric: row for row in numbers.rows(before, list(before["metric"]))}
         lines = []
-        of_classes = {f"auc_{name}" for name in content.classes}
-        points = [name for name in rows["metric"] if name.startswith("auc_") and name not in of_classes]
+        points = {
+            f"auc_{name}": f"AUC, {end_point(content.classes, lowest)}"
+            for name, lowest in content.endpoints.items()
+            if name not in content.classes  # of two classes, the area is among the headline metrics
+        }
         for row in numbers.rows(rows, [*numbers.headline_names(rows), *points]):
             test = known.get(row.metric)
             then = Cell(test.value_text, test.interval_text) if test else Cell("–")
             lines.append(
-                line(row.title, Cell(row.value_text, row.interval_text), then, row.baseline_text or "–")
+                line(
+                    points.get(row.metric, row.title),
+                    Cell(row.value_text, row.interval_text),
+                    then,
+                    row.baseline_text or "–",
+                )
             )
         titles = columns("Metric", "Labelled answers", "Test of the run", "Baseline")
         caption = f"Metrics by {level} with {numbers.percent(content.level)} confidence intervals."

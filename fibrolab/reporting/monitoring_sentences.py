@@ -66,6 +66,7 @@ class Monitoring:
         run: Its id.
         table: Rows of `evaluation.drift.compare` by `week`, which is `all` for the whole period.
         classes: Names of the classes.
+        endpoints: Name and lowest positive class of each end point.
         samples: Number of answers that are compared.
         groups: Number of their patients; a picture without a patient is its own.
         without_patient: Number of answers without a patient.
@@ -81,6 +82,7 @@ class Monitoring:
     run: str
     table: pd.DataFrame
     classes: Sequence[str]
+    endpoints: Mapping[str, int]
     samples: int
     groups: int
     without_patient: int
@@ -141,8 +143,8 @@ def _precision(content: Monitoring) -> Iterator[str]:
     """Yield sentences on what makes alarms or intervals less exact."""
     if number := content.without_patient:
         yield (
-            f"{counted(number, 'answer')} without a patient {'counts' if number == 1 else 'count'} as one "
-            "patient each: if several pictures are of one patient, alarms come more often than stated."
+            f"{counted(number, 'answer')} without a patient {'counts' if number == 1 else 'each count'} as "
+            "one patient: if several pictures are of one patient, alarms come more often than stated."
         )
     if content.groups < FEW:
         yield (

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from fibrolab import keys
+from fibrolab.data.patient_ids import folded
 from fibrolab.evaluation import endpoints, patients, predictions
 from fibrolab.evaluation.measures import operating_points
 from fibrolab.evaluation.measures.decisions import decide
@@ -73,8 +74,8 @@ class Rules:
         Returns:
             Columns (N,) by their name: probability of each class (`p_F2`); the most probable class; its
             probability at the temperature of validation (`confidence`); the prediction set, names with blanks
-            between, empty without validation samples; score of each end point, and whether it reaches the
-            threshold.
+            between, or commas if a name holds a blank, empty without validation samples; score of each end
+            point, and whether it reaches the threshold.
         """
         found = dict(zip(self.probability_columns, probabilities.T, strict=True))
         chosen = decide(probabilities)
@@ -90,9 +91,18 @@ class Rules:
                 found[f"{name}{POSITIVE}"] = score >= self.thresholds[name]
         return found
 
+    def members(self, names: str) -> list[str]:
+        """Return the classes of a prediction set that `columns` wrote."""
+        return names.split(self._between) if names else []
+
+    @property
+    def _between(self) -> str:
+        """Separator of the names in a prediction set: a blank, unless a name holds one."""
+        return ", " if any(" " in name for name in self.classes) else " "
+
     def _sets(self, probabilities: np.ndarray) -> list[str]:
         inside = conformal.mass_before(probabilities, self.ordered) <= self.limit  # none, if it is NaN
-        return [" ".join(np.array(self.classes, object)[row]) for row in inside]
+        return [self._between.join(np.array(self.classes, object)[row]) for row in inside]
 
 
 def rules(run: TrainedRun, alpha: float) -> dict[str, Rules]:
@@ -146,6 +156,24 @@ def of_patients(samples: pd.DataFrame, rules: Rules) -> pd.DataFrame:
     counts = rows.groupby(names, sort=False).size().to_numpy()
     left = means.reset_index()[names].assign(n=counts)
     return left.join(rules.answers(means.to_numpy(np.float64)))
+
+
+def spellings(samples: pd.DataFrame) -> str:
+    """Return a sentence on patients whose ids, such as `007` and `7`, may be those of one; empty without.
+
+    Args:
+        samples: Answers to samples, with `patient_id`.
+    """
+    ids = samples[keys.PATIENT_ID].drop_duplicates()
+    ids = ids[ids != ""]
+    several = [group.tolist() for _, group in ids.groupby(ids.map(folded)) if len(group) > 1]
+    if not several:
+        return ""
+    more = f", and {len(several) - 1} more" if len(several) > 1 else ""
+    return (
+        f"Patient ids that differ only in case, blanks or zeros in front: {' and '.join(several[0])}{more}. "
+        "They are answered as several patients; if they are one person, give one id."
+    )
 
 
 def disagreement(each: np.ndarray) -> np.ndarray:

@@ -424,6 +424,11 @@ class Predictor:
                 module.to(home)
 
 
+def needed_by(networks: Iterable[Predictor]) -> list[str]:
+    """Return the modalities and clinical columns without which some of these networks cannot answer."""
+    return list(dict.fromkeys(name for network in networks for name in network.needed))
+
+
 def _refuse(faults: Sequence[str]) -> None:
     if faults:
         raise DataError(" ".join(faults))

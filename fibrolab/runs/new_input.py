@@ -1,7 +1,7 @@
 """Pictures without a label, from the user's path to data for the network of a run."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from fibrolab.data.readers import decode, describe, read_bytes
 from fibrolab.data.requirements import PREDICT
 from fibrolab.data.screen_capture import has_colours
 from fibrolab.data.sources import table
-from fibrolab.data.sources.folder import files_below
+from fibrolab.data.sources.folder import files_below, is_utf8
 from fibrolab.data.splits import all_test
 from fibrolab.data.survey import Take
 from fibrolab.errors import ConfigError, DataError, listing
@@ -27,6 +27,7 @@ from fibrolab.loading import examined, surveyed, usable
 
 # Suffixes of tables; all other files are pictures or films.
 TABLES = (".csv", ".tsv", ".txt", ".parquet", ".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
+_GREY = "is grey; an elastogram has the stiffness in colours"
 
 
 def read(path: str | Path, record: Mapping[str, Any], inputs: Sequence[str]) -> Manifest:
@@ -79,6 +80,10 @@ def listed(
         raise DataError(f"input={' '.join(map(str, given))} holds no picture and no film.")
     column, root = _column(inputs), common_folder(places)
     paths = [file.relative_to(root).as_posix() for file in dict.fromkeys(files)]
+    if strange := [path for path in paths if not is_utf8(path)]:
+        raise DataError(
+            f"The name {strange[0]!a} is not UTF-8 ({len(strange)} of {len(paths)} files): rename them."
+        )
     name = places[0].name if len(places) == 1 else root.name
     return _decoded(Manifest(pd.DataFrame({keys.SAMPLE_ID: paths, column: paths}), names, name, root), record)
 
@@ -121,7 +126,10 @@ def unlabelled(
     Returns:
         The readable samples, None if there are none, and a sentence on each other one by its row.
     """
-    facts, faults = examined(manifest, None, take)  # files to answer are read once
+    grey = set[str]()
+    facts, faults = examined(manifest, None, _noting(grey, take or {}))  # files to answer are read once
+    if grey:
+        faults += _grey_elastograms(manifest, facts[keys.ELASTOGRAM]["sha256"].isin(grey))
     reasons = {row: "; ".join(said for at, said in faults if at == row) for row, _ in faults}
     good = np.array([row not in reasons for row in range(len(manifest))])
     if not good.any():
@@ -129,6 +137,29 @@ def unlabelled(
     kept, measured = usable(manifest, facts, good)
     labels = np.full(len(kept), keys.UNLABELLED, np.int64)
     return LabelledData(kept, measured, labels, list(classes), all_test(kept)), reasons
+
+
+def _noting(grey: set[str], take: Mapping[str, Take]) -> dict[str, Take]:
+    """Return the functions that take pixels, of which that of elastograms notes the hashes of grey ones."""
+    own = take.get(keys.ELASTOGRAM)
+
+    def elastogram(digest: str, pixels: np.ndarray) -> None:
+        if not has_colours(pixels):
+            grey.add(digest)
+        if own is not None:
+            own(digest, pixels)
+
+    return {**take, keys.ELASTOGRAM: elastogram}
+
+
+def _grey_elastograms(manifest: Manifest, rows: pd.Series) -> Iterator[tuple[int, str]]:
+    """Yield a sentence on each of these samples, bool (N,), with its row."""
+    table = manifest.table
+    for row in np.flatnonzero(rows).tolist():
+        said = f"{table[keys.ELASTOGRAM].iloc[row]}: {_GREY}"
+        if keys.ROW in table:
+            said = f"row {table[keys.ROW].iloc[row]}: {said} (are the columns image and elastogram swapped?)"
+        yield row, said
 
 
 def as_data(manifest: Manifest, record: Mapping[str, Any], cache: Path) -> LabelledData:

@@ -202,7 +202,8 @@ def of(
             rows = np.array([row for row in range(total) if row not in faults], np.int64)
             digest[rows] = digests(data.manifest, data.facts)
             copy[rows] = overlap.originals(data, run, (keys.TRAIN, keys.VALIDATION))
-            left[keys.PATIENT_ID][rows], date[rows] = zip(*_headers(data), strict=True)
+            headers = zip(*_headers(data), strict=True)
+            left[keys.PATIENT_ID][rows], left[keys.VISIT_ID][rows], date[rows] = headers
             pixels[rows] = data.facts[keys.IMAGE][list(PIXELS.values())].to_numpy(np.float64)
             networks = list(zip(run.predictors, prepared.stores, strict=True))
             part = _predicted(data, networks, cache, nearest)
@@ -245,7 +246,8 @@ def _predicted(data: LabelledData, networks: Networks, cache: Path, nearest: boo
     except (ConfigError, DataError) as fault:
         if total == 1:
             nothing = _Predicted.nothing(len(networks), 1, len(data.classes))
-            return nothing._replace(faults={0: " ".join(str(fault).split())})
+            said = " ".join(str(fault).split()).replace(f"{data.manifest.root}/", "")
+            return nothing._replace(faults={0: said})
         half = total // 2
         first, second = (
             _predicted(data.subset(rows), networks, cache, nearest)
@@ -277,38 +279,47 @@ def _of_network(
     return chances, reference.typicality(own, data.facts[keys.IMAGE]), cases
 
 
-def _headers(data: LabelledData) -> list[tuple[str, str]]:
-    """Return the patient, of the table or else of the DICOM header, and the study date of each sample."""
+def _headers(data: LabelledData) -> list[tuple[str, str, str]]:
+    """Return patient, visit and study date of each sample, of the table or else of the DICOM header.
+
+    The visit of a header is the date of its study: years apart, a patient can have another stage.
+    """
     manifest, formats = data.manifest, data.facts[keys.IMAGE]["format"]
+    given = zip(manifest.table[keys.PATIENT_ID], manifest.table[keys.VISIT_ID], strict=True)
     found = []
-    for given, file, kind in zip(manifest.table[keys.PATIENT_ID], manifest.files, formats, strict=True):
-        patient, date = patient_and_date(manifest.root / file) if kind.startswith("DICOM") else ("", "")
-        found.append((given or patient, date))
+    for (patient, visit), file, kind in zip(given, manifest.files, formats, strict=True):
+        own, date = patient_and_date(manifest.root / file) if kind.startswith("DICOM") else ("", "")
+        patient = patient or own
+        found.append((patient, visit or (date if patient else ""), date))
     return found
 
 
 def digests(manifest: Manifest, facts: Mapping[str, pd.DataFrame] | None = None) -> list[str]:
-    """Return a hash of what each answer is made of: files, frame, rectangles and clinical values.
+    """Return a hash of what each answer is made of: files, frame, rectangles and values of the table.
+
+    The content of a file counts, and not its name: the same picture in another folder has the same hash.
 
     Args:
         manifest: The samples.
         facts: Their survey, which knows the hashes of files; without it they are read.
     """
-    cells = {
-        name: manifest.table[name].tolist() for name in manifest.table if name not in (keys.ROW, keys.LABEL)
-    }
-    files = [name for name in PATHS if name in manifest.table]
+    passed_over = (keys.ROW, keys.LABEL, keys.SAMPLE_ID, keys.GROUP_ID, *PATHS)
+    cells = {name: manifest.table[name].tolist() for name in manifest.table if name not in passed_over}
+    files = {name: manifest.table[name].tolist() for name in PATHS if name in manifest.table}
     known = {name: table["file_sha256"].to_numpy() for name, table in (facts or {}).items()}
     found = []
     for number, values in enumerate(zip(*cells.values(), strict=True)):
         row = dict(zip(cells, values, strict=True))
         digest = hashlib.sha256(json.dumps(row, default=str, sort_keys=True).encode())
-        for name in files:
-            if row[name] and name in known:
+        for name, paths in files.items():
+            if not paths[number]:
+                continue
+            digest.update(name.encode())
+            if name in known:
                 digest.update(bytes.fromhex(known[name][number]))
-            elif row[name]:
+            else:
                 root = manifest.root if name != keys.MASK else manifest.mask_root or manifest.root
-                digest.update(_file_digest(root / row[name]))
+                digest.update(_file_digest(root / paths[number]))
         found.append(digest.hexdigest())
     return found
 

@@ -348,11 +348,6 @@ class TrainedRun:
         """Each network of the run with the record of its training."""
         return self._loaded(self.networks["checkpoint"] if self.has_several_networks else [keys.BEST])
 
-    @property
-    def needed(self) -> list[str]:
-        """Modalities and clinical columns without which some network of the run cannot answer."""
-        return list(dict.fromkeys(name for network in self.predictors for name in network.needed))
-
     def _loaded(self, names: Iterable[str]) -> "tuple[Predictor, ...]":
         """Load networks by the names of their files."""
         from fibrolab.runs import checkpoint  # late: it loads torch and Lightning

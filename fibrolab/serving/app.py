@@ -124,6 +124,13 @@ Table = Annotated[
         "values, patient_id. Needed where the network takes more than one file of a sample."
     ),
 ]
+MapReader = Annotated[
+    str,
+    Form(
+        max_length=LONGEST_READER,
+        description="Who asks, if the file was read in a study: a reader who has seen the answer",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -162,10 +169,10 @@ class Served:
             await asyncio.to_thread(self.keep.add, uploads, found.samples)
         return found
 
-    async def remember(self, uploads: Uploads) -> None:
-        """Remember for a study that the answer to these files was shown."""
+    async def remember(self, uploads: Uploads, reader: str = "") -> None:
+        """Remember for a study that the answer to these files was shown, unless this reader had read them."""
         if self.readings is not None:
-            await asyncio.to_thread(self.readings.remember, uploads.digests)
+            await asyncio.to_thread(self.readings.remember, uploads.digests, reader)
 
 
 def build(served: Served, host: str, token: str) -> ASGIApp:
@@ -267,11 +274,11 @@ def _add_answers(app: FastAPI, served: Served) -> None:
             return Pictures(**await served.staging.pictures(uploads))
 
     @app.post("/map", responses=FAULTS)
-    async def map_layers(files: Files, table: Table = None) -> Map:
+    async def map_layers(files: Files, table: Table = None, reader: MapReader = "") -> Map:
         """Return the map of the most probable class of one sample, as a layer over its picture."""
         async with received(files, served.limits.files, table) as uploads:
             found = await served.staging.map_layer(uploads)
-            await served.remember(uploads)
+            await served.remember(uploads, reader)
         return Map(**found)
 
 

@@ -38,7 +38,7 @@ def check(host: str, token: str) -> None:
     """Refuse an address that other machines reach without a token, and a token that can be guessed.
 
     Raises:
-        ConfigError: There is no token, or it is too short.
+        ConfigError: There is no token, it is too short, or no header can carry it.
     """
     if not token and not is_loopback(host):
         raise ConfigError(
@@ -47,6 +47,11 @@ def check(host: str, token: str) -> None:
         )
     if token and len(token) < SHORTEST:
         raise ConfigError(f"{TOKEN} has {len(token)} characters: give at least {SHORTEST}.")
+    if token != token.strip() or not token.isascii() or not token.isprintable():
+        raise ConfigError(
+            f"{TOKEN} has blanks or a line break around it, or letters beyond ASCII, which a request cannot "
+            "give: choose another one."
+        )
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,7 @@ class ReadingStore:
         """
         question = "SELECT time, reader_stage FROM readings WHERE run = ? AND reader = ? AND sha256 = ?"
         with self._open() as database:
+            reader = self._as_known(database, reader)
             found = database.execute(question, (self.run, reader, digest)).fetchone()
         if found:
             time, stage = found
@@ -116,21 +117,30 @@ class ReadingStore:
         """
         chances = {name: answer[f"p_{name}"] for name in self.rules.classes}
         known = (answer[answering.PREDICTED], answer[answering.CONFIDENCE], answer[answering.SET])
-        row = [datetime.now(UTC).isoformat(timespec="seconds"), self.run, reader, digest, stage, *known]
+        now = datetime.now(UTC).isoformat(timespec="seconds")
         seen = "EXISTS (SELECT 1 FROM answered WHERE run = ? AND sha256 = ?)"
         statement = f"INSERT INTO readings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, {seen})"
         try:
             with self._open() as database:
+                row = [now, self.run, self._as_known(database, reader), digest, stage, *known]
                 database.execute(statement, [*row, json.dumps(chances), self.run, digest])
         except sqlite3.IntegrityError:
             self.require_unread(reader, digest)
             raise
 
-    def remember(self, digests: Sequence[str]) -> None:
-        """Remember files that were answered outside the study."""
-        rows = [(self.run, digest) for digest in digests]
+    def remember(self, digests: Sequence[str], reader: str = "") -> None:
+        """Remember files that were answered outside the study, but those that this reader has read in it."""
+        read = "SELECT 1 FROM readings WHERE run = ? AND reader = ? AND sha256 = ?"
+        statement = f"INSERT OR IGNORE INTO answered SELECT ?, ? WHERE NOT EXISTS ({read})"
         with self._open() as database:
-            database.executemany("INSERT OR IGNORE INTO answered VALUES (?, ?)", rows)
+            known = self._as_known(database, reader)
+            rows = [(self.run, digest, self.run, known, digest) for digest in digests]
+            database.executemany(statement, rows)
+
+    def _as_known(self, database: sqlite3.Connection, reader: str) -> str:
+        """Return the name under which a reader is known, who may write it in other case."""
+        names = database.execute("SELECT DISTINCT reader FROM readings WHERE run = ?", (self.run,)).fetchall()
+        return next((name for (name,) in names if name.casefold() == reader.casefold()), reader)
 
     def table(self) -> pd.DataFrame:
         """Return the readings of the run, one row each, in the order of time."""

@@ -4,19 +4,19 @@ from typing import Any
 
 from fibrolab import keys
 from fibrolab.reporting import answers_page, numbers, run_sentences
-from fibrolab.runs import answering, trained_run
+from fibrolab.runs import answering, checkpoint, trained_run
 from fibrolab.serving.staging import Staging
 
 
 def of(staging: Staging) -> dict[str, Any]:
     """Return what a page or a client needs to know of the run before the first answer."""
     run = trained_run.read(staging.run.folder)
-    rules = staging.rules[answering.SAMPLE]
+    rules, of_patients = (staging.rules[level] for level in (answering.SAMPLE, answering.PATIENT))
     network = staging.network
     verdict = run_sentences.verdict(run)
     references = [each.reference for each in staging.run.predictors]
     compares = all(each is not None and each.can_tell for each in references)
-    reading = answers_page.reading(rules, len(staging.run.predictors) > 1, compares)
+    reading = answers_page.reading(staging.rules, len(staging.run.predictors) > 1, compares)
     if staging.cases is not None:
         reading.append(answers_page.Neighbours({}, staging.cases.data, staging.cases.hashed).reading)
     return {
@@ -27,10 +27,15 @@ def of(staging: Staging) -> dict[str, Any]:
         "ordered": rules.ordered,
         "inputs": staging.visual,
         "clinical": list(network.module.clinical_columns),
-        "needed": staging.run.needed,
+        "needed": checkpoint.needed_by(staging.run.predictors),
         "films": keys.CLIP in staging.visual,
         "end_points": [
-            {"name": name, "positive": staging.end_points[name], "threshold": rules.thresholds.get(name)}
+            {
+                "name": name,
+                "positive": staging.end_points[name],
+                "threshold": rules.thresholds.get(name),
+                "patient_threshold": of_patients.thresholds.get(name),
+            }
             for name in rules.endpoints
         ],
         "coverage": staging.coverage,

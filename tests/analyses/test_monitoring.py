@@ -117,6 +117,9 @@ def test_labels_give_the_measures_of_the_test(
     record = json.loads((folder / "monitoring.json").read_text())
     assert record["findings"][0]["text"].startswith("Accuracy is ")
     assert "; in the run's test it was " in record["findings"][0]["text"]
+    page = (folder / "monitoring.html").read_text()
+    assert "AUC, F2 or worse" in page
+    assert "Auc ge" not in page
 
 
 def test_faults_are_sentences(root: Path, trained: TrainedRun, answers: Path, tmp_path: Path) -> None:

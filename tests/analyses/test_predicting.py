@@ -93,6 +93,8 @@ def test_answers_are_those_of_the_run_itself(root: Path, trained: TrainedRun, pi
     parquet = pd.read_parquet(folder / "answers.parquet").set_index(keys.SAMPLE_ID)
     np.testing.assert_array_equal(parquet[CHANCES], found[CHANCES].astype(float))
     page = (folder / "answers.html").read_text()
+    for point, rule in trained.predictor.thresholds["patient"].items():
+        assert f"{point} {rule['youden']:.3g}" in page.partition("; of patients, ")[2]
     assert page.count("<figure") == len(found)
     assert "research use only" in page
 
@@ -251,6 +253,9 @@ def test_a_stopped_prediction_is_completed_and_a_changed_file_predicted_again(
     assert np.abs(whole.loc[first.name] - whole.loc[second.name]).max() > 1e-5
     with pytest.raises(ConfigError, match="answers of another run, to another input or with another"):
         predicted(root, trained, f"input={first}", f"folder={out}")
+    (out / "prediction.json").unlink()
+    with pytest.raises(ConfigError, match=r"has answers without their record prediction\.json"):
+        predicted(root, trained, *words)
 
 
 def test_patients_of_a_table_are_put_together_and_its_labels_not_read(
@@ -271,7 +276,13 @@ def test_patients_of_a_table_are_put_together_and_its_labels_not_read(
     table.to_csv(pictures / "table.csv", index=False)
     out = pictures.parent / "out"
     folder = predicted(root, trained, f"input={pictures / 'table.csv'}", f"folder={out}")
-    assert "the labels of table.csv are not used" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "the labels of table.csv are not used" in said
+    assert "zeros in front" not in said
+    table.assign(patient_id=["007", "7", "7", "8", "8", "9"]).to_csv(pictures / "ids.csv", index=False)
+    again = predicted(root, trained, f"input={pictures / 'ids.csv'}", f"folder={out}3")
+    assert "differ only in case, blanks or zeros in front: 007 and 7." in capsys.readouterr().out
+    assert "zeros in front: 007 and 7." in (again / "answers.html").read_text()
     found = answers(folder)
     patients = pd.read_csv(folder / "patients.csv", dtype={keys.PATIENT_ID: str})
     assert patients[keys.PATIENT_ID].tolist() == ["007", "8", "9"]
@@ -286,7 +297,7 @@ def test_patients_of_a_table_are_put_together_and_its_labels_not_read(
 
 
 def test_input_without_what_the_network_takes_is_refused(
-    root: Path, trained: TrainedRun, tmp_path: Path
+    root: Path, trained: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -296,6 +307,9 @@ def test_input_without_what_the_network_takes_is_refused(
         predicted(root, trained, f"input={tmp_path / 'nothing.png'}")
     with pytest.raises(ConfigError, match="no run"):
         predicting.predict(composed(f"paths.root={root}", "run=0", f"input={empty}", name="predict"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"pl\xe4in.png\n"), "utf-8"))
+    with pytest.raises(DataError, match="A path of the standard input is not UTF-8"):
+        predicted(root, trained, "input=-")
 
 
 def test_dicom_files_name_their_patients(root: Path, trained: TrainedRun, pictures: Path) -> None:
@@ -305,10 +319,16 @@ def test_dicom_files_name_their_patients(root: Path, trained: TrainedRun, pictur
         levels = np.asarray(Image.open(picture).convert("L"))
         scan = dicom_case.dataset(levels, PatientID=f"MRN{number // 2}")
         (study / f"IM{number}").write_bytes(dicom_case.saved(scan))
+    for number, (patient, date) in enumerate([("MRN1", "20260130"), ("ANONYMOUS", "20260130"), ("?", "")], 3):
+        scan = dicom_case.dataset(levels[:, : 40 - number].copy(), PatientID=patient, StudyDate=date)
+        (study / f"IM{number}").write_bytes(dicom_case.saved(scan))
     folder = predicted(root, trained, f"input={study}", f"folder={pictures.parent / 'out'}")
-    assert answers(folder)[keys.PATIENT_ID].tolist() == ["MRN0", "MRN0", "MRN1"]
-    patients = pd.read_csv(folder / "patients.csv")
-    assert patients[[keys.PATIENT_ID, "n"]].to_numpy().tolist() == [["MRN0", 2], ["MRN1", 1]]
+    found = answers(folder)
+    assert found[keys.PATIENT_ID].tolist() == ["MRN0", "MRN0", "MRN1", "MRN1", "", ""]
+    assert found["study_date"].tolist() == ["", "", "", "2026-01-30", "2026-01-30", ""]
+    patients = pd.read_csv(folder / "patients.csv", keep_default_na=False)
+    expected = [["MRN0", "", 2], ["MRN1", "", 1], ["MRN1", "2026-01-30", 1]]  # years apart, stages differ
+    assert patients[[keys.PATIENT_ID, keys.VISIT_ID, "n"]].to_numpy().tolist() == expected
 
 
 def test_a_row_whose_values_changed_is_predicted_again(

@@ -16,6 +16,7 @@ from PIL import Image
 
 from fibrolab import keys
 from fibrolab.errors import StorageError
+from fibrolab.reporting.figures import drift
 from fibrolab.reporting.figures import run as figures
 from fibrolab.reporting.figures.counts import confusion_matrix, partitions
 from fibrolab.reporting.figures.images import mistakes, samples
@@ -272,6 +273,16 @@ def test_long_names_are_cut_in_the_middle_and_slanted() -> None:
     labels = sheet.axes[0].get_xticklabels()
     assert all(len(label.get_text()) == 22 for label in labels)
     assert {label.get_rotation() for label in labels} == {35}
+
+
+def test_weeks_of_several_years_name_their_years() -> None:
+    def ticks(*weeks: str) -> list[str]:
+        known = {"quantity": "n", "before": 1.0, "after": 1.0, "difference": 0.0, "low": 0.0, "high": 0.0}
+        figure = drift.by_week(pd.DataFrame({"week": weeks, **known}), weeks, {"n": "n"}, set())
+        return [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
+
+    assert ticks("2026-W01", "2026-W02") == ["W01", "W02"]
+    assert ticks("2024-W52", "2026-W01", "2026-W02") == ["W52\n2024", "W01\n2026", "W02"]
 
 
 def test_a_figure_is_laid_out_once_for_both_of_its_files(

@@ -41,6 +41,15 @@ def test_answers_apply_every_rule() -> None:
     assert "ge_F2_positive" not in found  # validation gave no threshold
 
 
+def test_classes_whose_names_hold_blanks_can_be_told_apart_in_a_set() -> None:
+    named = rules(classes=("no lesion", "cyst", "simple cyst"), ordered=False, limit=0.9)
+    (found,) = named.answers(np.array([[0.4, 0.05, 0.55]]))["prediction_set"]
+    assert found == "no lesion, simple cyst"
+    assert named.members(found) == ["no lesion", "simple cyst"]
+    assert rules().members("F1 F2") == ["F1", "F2"]
+    assert rules().members("") == []
+
+
 def test_without_validation_there_is_neither_set_nor_temperature() -> None:
     found = rules(limit=math.nan, temperature=math.nan, thresholds={}).answers(np.array([[0.7, 0.2, 0.1]]))
     assert found["prediction_set"].tolist() == [""]
@@ -73,3 +82,9 @@ def test_patients_are_the_mean_of_their_answered_samples_by_visit() -> None:
 def test_disagreement_counts_networks_of_another_class() -> None:
     each = np.array([[[0.9, 0.1]], [[0.8, 0.2]], [[0.1, 0.9]]])
     assert answering.disagreement(each).tolist() == pytest.approx([1 / 3])
+
+
+def test_patients_who_may_be_one_person_are_named() -> None:
+    ids = pd.DataFrame({"patient_id": ["007", "7", "", "", "P-1", "007", "p1", "8", "p-1"]})
+    assert "front: 007 and 7, and 1 more. They are answered as several patients" in answering.spellings(ids)
+    assert answering.spellings(ids.iloc[[0, 2, 3, 5, 7]]) == ""

@@ -1,5 +1,7 @@
 """Pictures without labels: which paths are taken, and which are refused."""
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from PIL import Image
 from fibrolab import keys
 from fibrolab.data.formats import video
 from fibrolab.errors import ConfigError, DataError
-from fibrolab.runs import new_input
+from fibrolab.runs import new_input, sample_answers
 
 RECORD: dict[str, Any] = {
     "classes": ["no", "yes"],
@@ -95,3 +97,51 @@ def test_files_of_folders_and_tables_are_decoded_as_in_the_training(folder: Path
         found = new_input.listed([given], record, [keys.IMAGE])
         assert found.decode.bits == 12
         assert found.media()[0].view.decode.bits == 12
+
+
+def test_a_grey_elastogram_has_no_answer_and_its_sentence_asks_for_swapped_columns(folder: Path) -> None:
+    colours = np.zeros((24, 30, 3), np.uint8)
+    colours[4:20, 4:26, 2] = 230
+    Image.fromarray(colours).save(folder / "colour.png")
+    Image.open(folder / "a.png").convert("RGB").save(folder / "a.png")  # grey in three channels
+    (folder / "rows.csv").write_text("image,elastogram\na.png,colour.png\ncolour.png,a.png\ndeep/b.png,\n")
+    given = new_input.listed([folder / "rows.csv"], RECORD, [keys.IMAGE, keys.ELASTOGRAM])
+    data, faults = new_input.unlabelled(given, RECORD["classes"])
+    assert data is not None
+    assert data.manifest.table[keys.SAMPLE_ID].tolist() == ["a.png", "deep/b.png"]
+    assert list(faults) == [1]
+    assert faults[1].startswith("row 3: a.png: is grey; an elastogram has the stiffness in colours (are the")
+
+
+def test_a_name_that_is_not_utf_8_is_a_sentence(folder: Path) -> None:
+    (folder / "a.png").rename(folder / "deep" / os.fsdecode(b"pl\xe4in.png"))
+    for given in (folder, folder / "deep" / os.fsdecode(b"pl\xe4in.png")):
+        with pytest.raises(DataError, match=r"pl\\udce4in\.png' is not UTF-8 \(1 of \d files\): rename"):
+            new_input.listed([given], RECORD, [keys.IMAGE])
+
+
+def test_a_column_with_nearly_our_name_is_not_ignored(folder: Path) -> None:
+    (folder / "rows.csv").write_text("image,Patient ID,LSM kPa\na.png,7,5.1\n")
+    said = (
+        "column 'Patient ID' is not used: rename it to patient_id",
+        "column 'LSM kPa' is not used: rename it to lsm_kpa",
+    )
+    with pytest.raises(DataError) as found:
+        new_input.listed([folder / "rows.csv"], RECORD, [keys.IMAGE])
+    assert all(each in str(found.value) for each in said)
+
+
+def test_the_hash_of_an_input_is_of_content_and_values_and_not_of_names(folder: Path) -> None:
+    def digest(text: str, inputs: list[str]) -> str:
+        (folder / "rows.csv").write_text(text)
+        (found,) = sample_answers.digests(new_input.listed([folder / "rows.csv"], RECORD, inputs))
+        return found
+
+    (folder / "other").mkdir()
+    shutil.copy(folder / "a.png", folder / "other" / "copy.png")
+    first = digest("image,patient_id\na.png,7\n", [keys.IMAGE])
+    assert digest("image,patient_id\nother/copy.png,7\n", [keys.IMAGE]) == first
+    assert digest("image,patient_id\na.png,8\n", [keys.IMAGE]) != first
+    assert digest("image,patient_id\ndeep/b.png,7\n", [keys.IMAGE]) != first
+    pair = digest("image,elastogram\na.png,deep/b.png\n", [keys.IMAGE, keys.ELASTOGRAM])
+    assert digest("image,elastogram\ndeep/b.png,a.png\n", [keys.IMAGE, keys.ELASTOGRAM]) != pair

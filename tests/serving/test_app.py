@@ -41,6 +41,9 @@ class FakeStaging:
             raise DataError(f"{uploads.folder}/a.png: is a fault")
         return Staged(rows, [])
 
+    async def map_layer(self, uploads: Uploads) -> dict[str, Any]:
+        return {"method": "none", "target": "F1", "branches": []}
+
     def row(self, path: Path) -> dict[str, Any]:
         known = {"sample_id": path.name, "content": path.read_text(), "error": ""}
         model = {"predicted": "F1", "confidence": 0.75, "prediction_set": "F1", "p_F0": 0.25, "p_F1": 0.75}
@@ -159,6 +162,8 @@ def test_a_server_for_others_asks_for_its_token(staging: FakeStaging) -> None:
         ("192.0.2.10", "", "FIBROLAB_TOKEN"),
         ("example.org", "", "can be reached"),
         ("127.0.0.1", "short", "has 5 characters: give at least 16"),
+        ("0.0.0.0", f"{TOKEN}\n", "has blanks or a line break around it"),
+        ("0.0.0.0", "ein Schlüssel mit Umlaut", "or letters beyond ASCII"),
     ],
 )
 def test_an_address_for_others_needs_a_token(host: str, token: str, words: str) -> None:
@@ -209,6 +214,23 @@ def test_a_reading_is_kept_before_the_answer_is_shown(staging: FakeStaging, tmp_
         found = requests.post(f"{address}/agreement", timeout=30).json()
         assert [row["reader"] for row in found["rows"]] == ["A"]
         assert any("1 of 2 readings are left out" in note for note in found["notes"])
+
+
+def test_a_map_after_the_own_reading_does_not_leave_out_other_readers(
+    staging: FakeStaging, tmp_path: Path
+) -> None:
+    store = ReadingStore(tmp_path / "study.db", "0a1b", RULES)
+    with running(build(served(staging, readings=store), "127.0.0.1", "")) as address:
+
+        def ask(path: str, field: str, **form: str) -> requests.Response:
+            return requests.post(f"{address}/{path}", data=form, files={field: ("a.png", b"x")}, timeout=30)
+
+        assert ask("readings", "file", reader="A", stage="F0").ok
+        assert ask("map", "files", reader="A").ok
+        assert ask("readings", "file", reader="B", stage="F0").ok
+        assert ask("map", "files").ok  # by nobody of the study
+        assert ask("readings", "file", reader="C", stage="F0").ok
+    assert store.table()["answered_before"].tolist() == [0, 0, 1]
 
 
 def test_without_a_study_there_is_no_way_to_read(address: str) -> None:

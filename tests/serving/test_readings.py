@@ -38,6 +38,21 @@ def test_the_first_reading_counts(store: ReadingStore) -> None:
     assert len(ReadingStore(store.path, "another run", RULES).table()) == 0
 
 
+def test_a_reader_is_known_in_any_case(store: ReadingStore) -> None:
+    with pytest.raises(ReadBeforeError, match="read this file as F0"):
+        store.require_unread("a", f"{0:064x}")
+    store.add("b", "f" * 64, "F0", answer("F0", 0.1))
+    assert set(store.table()["reader"]) == {"A", "B"}
+
+
+def test_a_map_that_a_reader_sees_after_reading_is_no_earlier_answer_to_others(store: ReadingStore) -> None:
+    store.add("A", "e" * 64, "F0", answer("F0", 0.1))
+    store.remember(["e" * 64, "f" * 64], "A")
+    for digest in ("e" * 64, "f" * 64):  # of the second, A saw the map without having read it
+        store.add("B", digest, "F0", answer("F0", 0.1))
+    assert store.table()["answered_before"].tolist()[-2:] == [0, 1]
+
+
 def test_agreement_is_by_reader_and_truth_is_matched_by_the_hash(store: ReadingStore, tmp_path: Path) -> None:
     rows = {row["reader"]: row for row in readings.agreement(store)["rows"]}
     assert (rows["A"]["value"], rows["B"]["value"]) == (pytest.approx(1), pytest.approx(-1))

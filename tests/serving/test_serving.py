@@ -28,6 +28,7 @@ from served import running
 
 from fibrolab import keys
 from fibrolab.analyses import explaining, predicting
+from fibrolab.data.formats import video
 from fibrolab.errors import ConfigError
 from fibrolab.loading import load
 from fibrolab.pipeline import run
@@ -340,6 +341,11 @@ def test_a_reader_drops_files_moves_the_slider_and_reads_first(address: str, tmp
         page.locator(".compare").wait_for()
         assert page.locator(".compare").inner_text().startswith("Your stage: F2")
         assert page.locator(".stage").count() == 1
+        page.get_by_role("button", name="Show the map of the network").click()  # no answer to other readers
+        page.get_by_role("slider", name="Opacity of the map").wait_for()
+        form = {"reader": "Reader B", "stage": "F1"}
+        file = {"file": scans[1].read_bytes()}
+        assert requests.post(f"{address}/readings", data=form, files=file, timeout=60).ok
         page.get_by_role("button", name="Compare readers with the network").click()
         page.locator("#compared table").wait_for()
         assert "Reader A" in page.locator("#compared").inner_text()
@@ -353,6 +359,40 @@ def test_a_reader_drops_files_moves_the_slider_and_reads_first(address: str, tmp
         assert all(url.startswith((address, "data:", "blob:")) for url in asked)
     lines = requests.get(f"{address}/readings.csv", timeout=60).text.splitlines()
     assert [line.split(",")[2] for line in lines[1:] if "Reader A" in line] == ["Reader A"]
+    readings = pd.read_csv(io.StringIO("\n".join(lines))).set_index("reader")
+    assert readings.loc["Reader B", "answered_before"] == 0
+
+
+def test_the_card_of_a_patient_shows_the_thresholds_of_patients(address: str, tmp_path: Path) -> None:
+    for number in range(2):
+        levels = np.asarray(Image.open(io.BytesIO(of_picture(300 + number))))
+        scan = dicom_case.dataset(levels, PatientID="MRN7")
+        (tmp_path / f"IM{number}").write_bytes(dicom_case.saved(scan))
+    points = requests.get(f"{address}/run", timeout=60).json()["end_points"]
+    assert [point["threshold"] for point in points] != [point["patient_threshold"] for point in points]
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto(address)
+        page.set_input_files("#files", sorted(tmp_path.iterdir()))
+        rows = page.locator(".patient .points td:nth-of-type(1)")
+        rows.first.wait_for()
+        assert [f"(threshold {point['patient_threshold']:.3f})" for point in points] == [
+            text.partition(" ")[2] for text in rows.all_inner_texts()
+        ]
+
+
+def test_a_film_that_is_too_short_is_named_without_the_servers_folder(
+    trained: Callable[[str], Family], tmp_path: Path
+) -> None:
+    family = trained("film")
+    video.write(tmp_path / "short.avi", np.zeros((3, 32, 32), np.uint8), fps=10)
+    whole = family.folder / family.rows[keys.CLIP].iloc[0]
+    with family.served() as address:
+        given = [("short.avi", (tmp_path / "short.avi").read_bytes()), (whole.name, whole.read_bytes())]
+        short, answered = post(address, given)["samples"]
+    assert answered["error"] == ""
+    assert "short.avi: has 3 frame(s)" in short["error"]
+    assert "/" not in short["error"]
 
 
 def test_two_pictures_and_a_value_are_staged_beside_their_nearest_cases(

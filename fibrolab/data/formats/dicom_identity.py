@@ -9,6 +9,7 @@ from datetime import datetime
 import pydicom
 
 from fibrolab.data.formats.contract import BURNED_IN
+from fibrolab.data.tables import MISSING
 
 # Fields of the basic profile for de-identification (PS3.15, table E.1-1) that identify a person: those that
 # the profile removes, and those that it allows to be replaced by a dummy value. Not listed are pseudonyms
@@ -31,18 +32,25 @@ REMOVED = (
 )
 REPLACED = ("PatientName", "PatientBirthDate", "ReferringPhysicianName")
 NOT_REMOVED = "PatientIdentityRemoved=NO"
+# Words that programs write instead of every patient's id: one patient of all that have them is none.
+_NO_PATIENT = MISSING | {
+    "anon", "anonym", "anonymous", "anonymised", "anonymized", "deidentified", "de-identified", "removed",
+    "redacted", "no name", "no id",
+}  # fmt: skip
 _ANONYMOUS = ("anon", "deident", "de-ident", "removed", "redacted", "unknown", "none", "n/a", "no name")
 
 
 def patient_and_date(content: bytes) -> tuple[str, str]:
     """Return PatientID and StudyDate (2024-01-31) of a DICOM file, empty if absent or no date.
 
-    The pixels are not read.
+    A PatientID such as ANONYMOUS, which patients share, counts as absent. The pixels are not read.
     """
     dataset = pydicom.dcmread(
         io.BytesIO(content), force=True, stop_before_pixels=True, specific_tags=["PatientID", "StudyDate"]
     )
     patient = str(dataset.get("PatientID", None) or "").strip()
+    if patient.casefold() in _NO_PATIENT:
+        patient = ""
     try:
         date = datetime.strptime(str(dataset.get("StudyDate", None) or "").strip(), "%Y%m%d").date()
     except ValueError:

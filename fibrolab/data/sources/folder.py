@@ -297,7 +297,7 @@ def _image_faults(name: str, paths: Sequence[str], classes: Sequence[str]) -> li
     faults = [
         f"{folder}/ is a class folder in a class folder: {inner[folder]} image(s)" for folder in sorted(inner)
     ]
-    return faults + [f"the name {path!a} is not UTF-8" for path in paths if not _is_utf8(path)]
+    return faults + [f"the name {path!a} is not UTF-8" for path in paths if not is_utf8(path)]
 
 
 def files_below(top: Path) -> list[Path]:
@@ -352,12 +352,13 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), part) if part.isdecimal() else (-1, part) for part in parts]
 
 
-def _is_utf8(name: str) -> bool:
+def is_utf8(name: str) -> bool:
+    """Return whether a name as Python reads it is UTF-8 on the disk."""
     return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _printable(name: str) -> str:
-    return name if _is_utf8(name) else ascii(name)
+    return name if is_utf8(name) else ascii(name)
 
 
 def _patients(paths: Sequence[str], pattern: str) -> list[str]:

@@ -25,7 +25,7 @@ from pathlib import Path
 import pandas as pd
 
 from fibrolab import keys
-from fibrolab.data import patient_ids, tables
+from fibrolab.data import clinical, patient_ids, tables
 from fibrolab.data.fault_sentences import cell_faults, refuse
 from fibrolab.data.manifest import PATHS, Manifest
 from fibrolab.errors import ConfigError, DataError, listing
@@ -35,6 +35,11 @@ STAGES = ("F0", "F1", "F2", "F3", "F4")
 PICTURES = (keys.IMAGE, keys.CLIP, keys.ELASTOGRAM)
 # Columns that a source needs in its table: of each tuple one. `fibrolab.loading` asks for them early.
 NEEDS = (PICTURES,)
+# Columns on which the answer of a trained network can depend.
+ANSWERED = (
+    keys.SAMPLE_ID, keys.PATIENT_ID, keys.VISIT_ID, *PICTURES, keys.FRAME, keys.ROI, keys.ELASTOGRAM_ROI,
+    *clinical.COLUMNS,
+)  # fmt: skip
 
 
 def load(
@@ -84,8 +89,15 @@ def load(
 def unsplit(
     path: str | Path, classes: Sequence[str], columns: Mapping[str, str | None] | None = None
 ) -> Manifest:
-    """Read a table of samples for a trained network, which no split separates (see `load`)."""
-    return as_manifest(with_ids(_read(path, classes, columns, NEEDS)), classes, path, None)
+    """Read a table of samples for a trained network, which no split separates (see `load`).
+
+    Raises:
+        DataError: See `load`; or a column has nearly the name of one that is used, such as `Patient ID`.
+    """
+    table = _read(path, classes, columns, NEEDS)
+    near = _near_names(table, {name: name for name in ANSWERED})
+    refuse(path, [f"column '{given}' is not used: rename it to {ours}" for ours, given in near.items()])
+    return as_manifest(with_ids(table), classes, path, None)
 
 
 def _read(
@@ -193,7 +205,7 @@ def _refuse_without(needs: Sequence[Sequence[str]], table: pd.DataFrame, path: s
         words = " nor ".join(_words(*either) for either in missing)
         raise DataError(
             f"{path} has no column {words}; it has {', '.join(table.columns)}. If the table has another name "
-            f"for it, set data.columns.{missing[0][0]}=NAME."
+            f"for it, rename it, or set data.columns.{missing[0][0]}=NAME for a training."
         )
 
 
@@ -253,15 +265,20 @@ def _renamed(table: pd.DataFrame, columns: Mapping[str, str | None], path: str |
 
 
 def _misspelt(table: pd.DataFrame, columns: Mapping[str, str | None]) -> Iterator[str]:
-    """Find columns that differ from ours only in case, blanks and signs, and would silently be ignored."""
+    """Yield sentences on columns that would silently be ignored for their spelling."""
+    for ours, similar in _near_names(table, columns).items():
+        yield (
+            f"column '{similar}' is not used: is it {ours}? If so, set "
+            f"'data.columns.{ours}=\"{similar}\"', else data.columns.{ours}=null"
+        )
+
+
+def _near_names(table: pd.DataFrame, columns: Mapping[str, str | None]) -> dict[str, str]:
+    """Return columns of the table that differ from ours only in case, blanks and signs, by our names."""
     used = {*columns, *columns.values()}
     given = {_letters(name): name for name in table.columns.tolist() if name not in used}
-    for ours, name in columns.items():
-        if name == ours and ours not in table and (similar := given.get(_letters(ours))):
-            yield (
-                f"column '{similar}' is not used: is it {ours}? If so, set "
-                f"'data.columns.{ours}=\"{similar}\"', else data.columns.{ours}=null"
-            )
+    asked = (ours for ours, name in columns.items() if name == ours and ours not in table)
+    return {ours: given[_letters(ours)] for ours in asked if _letters(ours) in given}
 
 
 def _letters(name: str) -> str:

@@ -45,7 +45,14 @@ def by_week(table: pd.DataFrame, weeks: Sequence[str], titles: Mapping[str, str]
         axes.plot(places[found], after[found], "s", color=SECOND, markersize=4.5)
         axes.set_title(titles[name])
         step = max(1, -(-len(weeks) // NAMED))
-        axes.set_xticks(places[::step], [week[-3:] for week in weeks[::step]])
+        axes.set_xticks(places[::step], _short(weeks[::step]))
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.set_xlim(-0.6, len(weeks) - 0.4)
     return figure
+
+
+def _short(weeks: Sequence[str]) -> list[str]:
+    """Return weeks such as W05; of several years, below the first one of each its year."""
+    years = [week[:4] for week in weeks]
+    first = {years.index(year) for year in years} if len(set(years)) > 1 else set[int]()
+    return [f"{week[-3:]}\n{week[:4]}" if place in first else week[-3:] for place, week in enumerate(weeks)]

@@ -210,7 +210,7 @@ function addMapButton(picture, sample) {
   button.addEventListener("click", async () => {
     button.disabled = true;
     try {
-      const found = await (await ask("map", formOf(sample))).json();
+      const found = await (await ask("map", formOf(sample, sample.reader ? { reader: sample.reader } : {}))).json();
       picture.replaceChildren(...found.branches.map((branch) => mapFigure(found, branch)));
       picture.querySelector("input")?.focus();
     } catch (fault) {
@@ -229,10 +229,11 @@ function mapFigure(found, branch) {
   return make("figure", [view, opacity, make("figcaption", text)]);
 }
 
-function answerParts(row) {
+function answerParts(row, threshold = "threshold") {
   const parts = [make("p", [row.predicted, " ", make("small", `confidence ${row.confidence.toFixed(2)}`)], { class: "stage" })];
   if (row.prediction_set) {
-    parts.push(make("p", `Prediction set (${(100 * run.coverage).toPrecision(3) * 1} %): ${row.prediction_set.split(" ").join(", ")}`));
+    const names = run.classes.some((name) => name.includes(" ")) ? row.prediction_set : row.prediction_set.replaceAll(" ", ", ");
+    parts.push(make("p", `Prediction set (${(100 * run.coverage).toPrecision(3) * 1} %): ${names}`));
   }
   const bars = make("dl", "", { class: "bars", "aria-label": "Probability of each class" });
   for (const name of run.classes) {
@@ -242,16 +243,17 @@ function answerParts(row) {
       make("dd", row[`p_${name}`].toFixed(2)));
   }
   parts.push(bars);
-  if (run.end_points.length) parts.push(endPoints(row));
+  if (run.end_points.length) parts.push(endPoints(row, threshold));
   const doubts = doubtsOf(row);
   if (doubts.length) parts.push(make("ul", doubts.map((text) => make("li", text)), { class: "doubts", "aria-label": "Doubts" }));
   return parts;
 }
 
-function endPoints(row) {
+function endPoints(row, threshold) {
   const rows = run.end_points.map((point) => {
-    const decided = point.threshold === null ? "no threshold" : row[`${point.name}_positive`] ? "positive" : "negative";
-    const limit = point.threshold === null ? "" : ` (threshold ${point.threshold.toFixed(3)})`;
+    const value = point[threshold];
+    const decided = value === null ? "no threshold" : row[`${point.name}_positive`] ? "positive" : "negative";
+    const limit = value === null ? "" : ` (threshold ${value.toFixed(3)})`;
     return make("tr", [make("th", point.positive, { scope: "row" }), make("td", `${row[point.name].toFixed(3)}${limit}`),
       make("td", make("b", decided))]);
   });
@@ -277,7 +279,7 @@ function casesOf(row, cases) {
 
 function patientCard(row) {
   const name = `Patient ${row.patient_id}${row.visit_id ? `, visit ${row.visit_id}` : ""}, ${row.n} ${row.n === 1 ? "file" : "files"}`;
-  return make("article", [make("h3", name), make("div", answerParts(row))], { class: "patient", "aria-label": name });
+  return make("article", [make("h3", name), make("div", answerParts(row, "patient_threshold"))], { class: "patient", "aria-label": name });
 }
 
 // ---- The reading study
@@ -292,7 +294,7 @@ function readFiles(files) {
   say(`${files.length} ${files.length === 1 ? "file" : "files"} to read, by ${reader}. The answer is shown after your stage is kept.`);
   $("patients").replaceChildren();
   $("samples").replaceChildren(...files.map((file, place) => {
-    const sample = { files: [file] };
+    const sample = { files: [file], reader };
     const card = sampleCard(file.name, sample);
     const choices = run.classes.map((name) => make("label",
       [make("input", "", { type: "radio", name: `stage-${place}`, value: name, required: "" }), name]));
