@@ -75,7 +75,7 @@ def listed(
             raise DataError(f"input has {given_tables[0]} beside other paths: give one table alone.")
         columns = None if labels else _without_label(given_tables[0])
         return _decoded(table.unsplit(given_tables[0], names, columns), record)
-    files = [file for place in places for file in (files_below(place) if place.is_dir() else [place])]
+    files = [file for place in places for file in (_pictures_below(place) if place.is_dir() else [place])]
     if not files:
         raise DataError(f"input={' '.join(map(str, given))} holds no picture and no film.")
     column, root = _column(inputs), common_folder(places)
@@ -86,6 +86,14 @@ def listed(
         )
     name = places[0].name if len(places) == 1 else root.name
     return _decoded(Manifest(pd.DataFrame({keys.SAMPLE_ID: paths, column: paths}), names, name, root), record)
+
+
+def _pictures_below(folder: Path) -> list[Path]:
+    """Return the files below a folder but tables, which stand beside pictures in data sets."""
+    files = files_below(folder)
+    if passed := [file for file in files if _is_table(file)]:
+        print(f"note     tables among the pictures are not read: {passed[0].name} ({len(passed)} in all)")
+    return [file for file in files if not _is_table(file)]
 
 
 def _decoded(manifest: Manifest, record: Mapping[str, Any]) -> Manifest:

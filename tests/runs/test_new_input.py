@@ -46,6 +46,16 @@ def test_a_folder_and_a_single_picture_are_read_without_labels(folder: Path, tmp
     assert single.table[keys.SAMPLE_ID].tolist() == ["b.png"]
 
 
+def test_tables_among_the_pictures_of_a_folder_are_not_read(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "deep" / "patients.csv").write_text("image,label\na.png,yes\n")
+    (folder / "README.txt").write_text("my pictures")
+    found = new_input.listed([folder], RECORD, [keys.IMAGE])
+    assert found.table[keys.IMAGE].tolist() == ["a.png", "deep/b.png"]
+    assert "tables among the pictures are not read: README.txt (2 in all)" in capsys.readouterr().out
+
+
 def test_a_table_may_have_labels_for_some_rows(folder: Path, tmp_path: Path) -> None:
     rows = pd.DataFrame({"image": ["a.png", "deep/b.png"], "label": ["yes", ""]})
     rows.to_csv(folder / "rows.csv", index=False)

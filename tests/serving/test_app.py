@@ -42,7 +42,7 @@ class FakeStaging:
         return Staged(rows, [])
 
     async def map_layer(self, uploads: Uploads) -> dict[str, Any]:
-        return {"method": "none", "target": "F1", "branches": []}
+        return {"method": "none", "target": "F1", "shows": "", "branches": []}
 
     def row(self, path: Path) -> dict[str, Any]:
         known = {"sample_id": path.name, "content": path.read_text(), "error": ""}
