@@ -12,6 +12,7 @@ import pytest
 from audit_case import audited, clean, facts_of, levels, look, manifest_of
 
 from fibrolab import keys
+from fibrolab.analyses import external
 from fibrolab.data import audit as engine
 from fibrolab.data.audit import examine
 from fibrolab.data.audit.model_free import SHORTCUTS, baselines
@@ -260,5 +261,9 @@ def test_the_data_of_these_cases_are_without_findings_before_they_are_changed() 
 def test_the_page_states_the_rule_of_every_finding_that_the_code_has() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (fail|warning|note) \| .+ \|$", PAGE.read_text(), re.MULTILINE)
     source = "\n".join(path.read_text() for path in Path(engine.__file__).parent.glob("*.py"))
-    coded = set(re.findall(r'Finding\(\s*"(\w+)",\s*"(\w+)"', source))
-    assert sorted(rows) == sorted(coded | SHORTCUT_LEVELS) == sorted(CASES)
+    coded, on_other_data = (
+        set(re.findall(r'Finding\(\s*"(\w+)",\s*"(\w+)"', text))
+        for text in (source, Path(external.__file__).read_text())
+    )
+    assert sorted(coded | SHORTCUT_LEVELS) == sorted(CASES)
+    assert sorted(rows) == sorted(coded | SHORTCUT_LEVELS | on_other_data)

@@ -143,24 +143,6 @@ def test_what_contributors_are_told_to_change_exists() -> None:
         assert re.search(rf"^{name}\b", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE), (name, file)
 
 
-def test_every_finding_of_an_audit_has_its_rule_on_the_page() -> None:
-    files = [*(ROOT / "fibrolab" / "data" / "audit").glob("*.py"), ROOT / "fibrolab/analyses/external.py"]
-    calls = [
-        node for file in files for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)
-    ]
-    keys = {
-        call.args[0].value
-        for call in calls
-        if isinstance(call.func, ast.Name)
-        and call.func.id == "Finding"
-        and call.args
-        and isinstance(call.args[0], ast.Constant)
-    }
-    page = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
-    assert len(keys) > 30
-    assert keys <= set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
-
-
 def test_the_parts_on_the_page_of_extending_are_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
