@@ -107,7 +107,7 @@ class ServedModel:
 
         Args:
             model_input: Columns of `TEXTS` and `NUMBERS`. A picture is the path of a file on this machine, or
-                the file's bytes in base64. An empty cell is a missing value.
+                the file's bytes in base64. An empty cell, or no column, is a missing value.
             params: Not used.
 
         Raises:
