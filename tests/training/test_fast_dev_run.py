@@ -121,6 +121,16 @@ def test_every_set_of_clinical_values_is_trained_and_evaluated(clinical: str, ro
     assert_evaluated(dev_run(root, *swe, f"+clinical@model.branches.clinical={clinical}"))
 
 
+@pytest.mark.usefixtures("no_report")
+def test_a_training_warns_of_test_samples_without_what_every_training_sample_has(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    swe = ["model=multimodal", "data=phantom_swe", *PHANTOMS["phantom_swe"], "data.missing=0.07"]
+    dev_run(root, *swe, "split.seed=3")
+    (said,) = (each for each in caplog.messages if each.startswith("Validation or test samples lack"))
+    assert "lack elastogram, which every training sample has" in said
+
+
 @pytest.mark.usefixtures("blank_figures")
 def test_skipped_unreadable_files_are_in_the_report(damaged_tree: Path, root: Path) -> None:
     words = ["data=kaggle_fibrosis", f"data.root={damaged_tree}", "data.on_unreadable=skip"]
